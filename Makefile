@@ -1,0 +1,43 @@
+# wattledger: `make up` runs it, `make test` proves it. Both set up what they need and return at once when nothing changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: help install up test check bench generate clean
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with everything
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wattledger needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --group bench --editable '.[controller]'
+	@touch $@
+
+up: install ## measure this machine (or simulate one), serve page and metrics
+	$(BIN)/wattledger up $(ARGS)
+
+test: install ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install ## lint, types, floors of the house, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/wattledger metrics --markdown | diff -u docs/metrics.md -
+
+generate: install ## write the generated files again
+	$(BIN)/wattledger metrics --markdown > docs/metrics.md
+
+bench: install ## time and weigh the agent beside its peers
+	$(BIN)/python -m benchmarks.agent
+
+clean: ## remove what was installed and cached
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The node daemon: sweep, attribute, meter, journal, serve."""

@@ -1,0 +1,1 @@
+"""Every source, one file each: reads and converts units, decides nothing."""

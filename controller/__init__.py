@@ -1,0 +1,1 @@
+"""The cluster daemon: book, advise, schedule, act, notify."""

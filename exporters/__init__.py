@@ -1,0 +1,1 @@
+"""Every sink: metric catalogue and exposition, reports, notifications."""
