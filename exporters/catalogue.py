@@ -1,0 +1,16 @@
+"""Every metric that wattledger serves, declared once; the siblings ``catalogue_*.py`` hold them by topic.
+
+Exposition, dashboards, alerts, documentation and tests take names from here, never from a string literal.
+"""
+
+from exporters import catalogue_agent, catalogue_books, catalogue_gpu
+from exporters.metric import Metric
+
+GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
+    ("The books", catalogue_books.ALL),
+    ("Devices", catalogue_gpu.ALL),
+    ("The node and the agent", catalogue_agent.ALL),
+)
+"""Title and metrics of each topic, in the order of documentation."""
+
+ALL: tuple[Metric, ...] = tuple(metric for _, group in GROUPS for metric in group)

@@ -1,0 +1,78 @@
+"""What a metric is: the declaration that exposition, dashboards, alerts, documentation and tests share.
+
+Owns the shape and its rules; the metrics themselves stand in ``exporters/catalogue.py`` and its siblings.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+MetricKind = Literal["gauge", "counter", "histogram", "info"]
+Unit = Literal[
+    "",
+    "seconds",
+    "joules",
+    "bytes",
+    "watts",
+    "celsius",
+    "hertz",
+    "ratio",
+    "usd",
+    "usd_per_hour",
+    "bytes_per_second",
+]
+
+PREFIX: Final = "wattledger_"
+NODE: Final = "node"
+"""The label that every series bears, first."""
+HOLDER: Final = "<holder>"
+"""Stands in :attr:`Metric.labels` for the holder labels of the installation."""
+HOST_HOLDER_LABELS: Final = ("holder_kind", "holder")
+"""The holder labels outside Kubernetes."""
+KUBERNETES_HOLDER_LABELS: Final = ("namespace", "pod", "container")
+"""The holder labels in Kubernetes."""
+SUFFIXES: Final[dict[MetricKind, str]] = {"gauge": "", "counter": "_total", "histogram": "", "info": "_info"}
+"""What the name of each kind ends with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of the contract. Name and label set are frozen once published; changing one takes a deprecation."""
+
+    name: str
+    """The full name, unit and ``_total`` included."""
+    kind: MetricKind
+    unit: Unit
+    """The base unit that the name carries; empty for counts, flags and infos."""
+    labels: tuple[str, ...]
+    """The labels after ``node``; :data:`HOLDER` stands for the holder labels."""
+    help: str
+    """One sentence for the reader of a dashboard."""
+    since: str
+    """The release that published it."""
+
+    def label_names(self, holder_labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Every label in the order of exposition, ``node`` first, the holder's in place of :data:`HOLDER`."""
+        names: list[str] = [NODE]
+        for label in self.labels:
+            names.extend(holder_labels if label == HOLDER else (label,))
+        return tuple(names)
+
+    @property
+    def family_name(self) -> str:
+        """The name without ``_total`` or ``_info``: what OpenMetrics calls the family."""
+        return self.name.removesuffix(SUFFIXES[self.kind])
+
+
+def gauge(name: str, unit: Unit, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:
+    """A value that goes up and down; ``name`` without the prefix."""
+    return Metric(PREFIX + name, "gauge", unit, labels, text, since)
+
+
+def counter(name: str, unit: Unit, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:
+    """A value that only grows, or starts again at zero; ``name`` without the prefix."""
+    return Metric(PREFIX + name, "counter", unit, labels, text, since)
+
+
+def info(name: str, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:
+    """A constant 1 whose labels tell; ``name`` without the prefix."""
+    return Metric(PREFIX + name, "info", "", labels, text, since)
