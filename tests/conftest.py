@@ -47,12 +47,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where programs are required a skip is a failure, so that no missing tool hides behind one."""
     report = yield
-    if (
-        not REQUIRED
-        or not report.skipped
-        or hasattr(report, "wasxfail")
-        or not isinstance(report.longrepr, tuple)
-    ):
+    if not REQUIRED or not report.skipped or hasattr(report, "wasxfail") or not isinstance(report.longrepr, tuple):
         return report
     reason = str(report.longrepr[2]).removeprefix("Skipped: ")
     if not reason.startswith(SKIPS_ALLOWED_EVERYWHERE):

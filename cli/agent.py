@@ -1,0 +1,23 @@
+"""`wattledger agent`: the node agent alone; it waits for a driver and never simulates."""
+
+import click
+
+from cli.config import Config
+from cli.node_options import NodeOptions, configured
+
+
+@click.command()
+@configured
+def agent(config: Config) -> None:
+    """Run the node agent: measure this machine's GPUs, book them, serve /metrics and /v1.
+
+    Meant for a service manager or a DaemonSet. Without a driver it says so, stays up, and begins once there is one.
+
+    \b
+    Examples
+      wattledger agent --data-dir /var/lib/wattledger
+      WATTLEDGER_AGENT__INTERVAL_SECONDS=5 wattledger agent
+    """  # noqa: D301  (\b is click's mark for text that keeps its lines)
+    from cli.node import run_node  # noqa: PLC0415  (--help needs no node)
+
+    raise SystemExit(run_node(NodeOptions(config)))

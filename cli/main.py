@@ -1,0 +1,60 @@
+"""The `wattledger` command: finds a subcommand by name and imports only that one."""
+
+import importlib
+from typing import Any, cast
+
+import click
+
+from collectors.errors import Misconfigured, SourceError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("cli.up:up", "Measure this machine, or simulate one; serve page and metrics."),
+    "agent": ("cli.agent:agent", "Run the node agent on this machine's GPUs."),
+    "top": ("cli.top:top", "Show a running agent's devices and books, live."),
+    "doctor": ("cli.doctor:doctor", "Check what works on this machine, and how to mend the rest."),
+    "metrics": ("cli.metrics:metrics", "List every metric and what it says."),
+    "config": ("cli.config_command:config", "Show or check the configuration, its page or its schema."),
+}
+"""Name to (module and function, one line for ``--help``): the help of all needs the import of none."""
+
+
+class Refusal(click.ClickException):
+    """Something a person must change; one line, exit status 2."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (click's signature)
+        if cmd_name not in COMMANDS:
+            return None
+        module, function = COMMANDS[cmd_name][0].split(":")
+        return cast("click.Command", getattr(importlib.import_module(module), function))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's signature)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Misconfigured as error:
+            raise Refusal(str(error)) from error
+        except SourceError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="wattledger", message="wattledger %(version)s")
+def main() -> None:
+    """Book every GPU-second, joule and dollar of this machine to exactly one account.
+
+    \b
+    Begin with
+      wattledger up        page on http://127.0.0.1:9477, Prometheus metrics on /metrics
+      wattledger top       the same in the terminal
+      wattledger doctor    what works here, what does not, and the remedy
+    """  # noqa: D301  (\b is click's mark for text that keeps its lines)

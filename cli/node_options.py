@@ -1,0 +1,75 @@
+"""What `up` and `agent` are told on the command line, read once into one value."""
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import click
+
+from cli.config import Config, load_config
+from cli.config_source import Value
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A simulated machine in place of the driver."""
+
+    scenario: Path | None = None
+    """The scenario file; without one the scenario that comes along."""
+    speed: float = 1.0
+    """Simulated seconds per second, until the present is reached."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """All that a node needs to know to start."""
+
+    config: Config
+    """``"data_dir" in config.agent.model_fields_set`` tells whether somebody chose the directory."""
+    simulation: Simulation | None = None
+    """Simulate, driver or not."""
+    simulate_without_driver: bool = False
+    """Where there is no driver, say so and simulate; otherwise wait for one."""
+
+
+def config_option(command: Callable[P, R]) -> Callable[P, R]:
+    """``--config FILE``."""
+    return click.option(
+        "--config",
+        "config_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="YAML file of settings; `wattledger config --markdown` explains each.",
+    )(command)
+
+
+def configured(command: Callable[Concatenate[Config, P], R]) -> Callable[..., R]:
+    """Give a command ``--config``, ``--listen`` and ``--data-dir`` and, first, the configuration they make."""
+
+    @config_option
+    @click.option("--listen", metavar="HOST:PORT", help="Address of page and metrics.  [default: 127.0.0.1:9477]")
+    @click.option(
+        "--data-dir",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Directory of the books. One belongs to one node, measured or simulated.",
+    )
+    @functools.wraps(command)
+    def with_config(
+        *args: P.args, config_file: Path | None, listen: str | None, data_dir: Path | None, **kwargs: P.kwargs
+    ) -> R:
+        options: dict[str, tuple[str, Value]] = {}
+        if listen is not None:
+            options["server.listen"] = ("--listen", listen)
+        if data_dir is not None:
+            options["agent.data_dir"] = ("--data-dir", str(data_dir))
+        return command(load_config(config_file, os.environ, options), *args, **kwargs)
+
+    return with_config
