@@ -6,7 +6,7 @@ Owns the shape and its rules; the metrics themselves stand in ``exporters/catalo
 from dataclasses import dataclass
 from typing import Final, Literal
 
-MetricKind = Literal["gauge", "counter", "histogram", "info"]
+MetricKind = Literal["gauge", "counter", "info"]
 Unit = Literal[
     "",
     "seconds",
@@ -30,7 +30,7 @@ HOST_HOLDER_LABELS: Final = ("holder_kind", "holder")
 """The holder labels outside Kubernetes."""
 KUBERNETES_HOLDER_LABELS: Final = ("namespace", "pod", "container")
 """The holder labels in Kubernetes."""
-SUFFIXES: Final[dict[MetricKind, str]] = {"gauge": "", "counter": "_total", "histogram": "", "info": "_info"}
+SUFFIXES: Final[dict[MetricKind, str]] = {"gauge": "", "counter": "_total", "info": "_info"}
 """What the name of each kind ends with."""
 
 
