@@ -5,14 +5,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
 import click
 
 from cli.config import Config, load_config
 from cli.config_source import Value
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -39,7 +38,7 @@ class NodeOptions:
     """Where there is no driver, say so and simulate; otherwise wait for one."""
 
 
-def config_option(command: Callable[P, R]) -> Callable[P, R]:
+def config_option(command: Callable[..., R]) -> Callable[..., R]:
     """``--config FILE``."""
     return click.option(
         "--config",
@@ -50,7 +49,7 @@ def config_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
-def configured(command: Callable[Concatenate[Config, P], R]) -> Callable[..., R]:
+def configured(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command ``--config``, ``--listen`` and ``--data-dir`` and, first, the configuration they make."""
 
     @config_option
@@ -62,14 +61,12 @@ def configured(command: Callable[Concatenate[Config, P], R]) -> Callable[..., R]
         help="Directory of the books. One belongs to one node, measured or simulated.",
     )
     @functools.wraps(command)
-    def with_config(
-        *args: P.args, config_file: Path | None, listen: str | None, data_dir: Path | None, **kwargs: P.kwargs
-    ) -> R:
+    def with_config(config_file: Path | None, listen: str | None, data_dir: Path | None, **rest: object) -> R:
         options: dict[str, tuple[str, Value]] = {}
         if listen is not None:
             options["server.listen"] = ("--listen", listen)
         if data_dir is not None:
             options["agent.data_dir"] = ("--data-dir", str(data_dir))
-        return command(load_config(config_file, os.environ, options), *args, **kwargs)
+        return command(load_config(config_file, os.environ, options), **rest)
 
     return with_config
