@@ -5,7 +5,7 @@ to do. Must never write anything, and never give a zero for what it could not re
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,7 +192,7 @@ def _interface_bytes(net_dev: str) -> dict[str, tuple[int, int]]:
 
 
 @contextmanager
-def _psutil_at(proc: Path) -> Iterator[None]:
+def _psutil_at(proc: Path) -> Generator[None]:
     """Point psutil at another procfs for the length of one read; it knows no other way than a global."""
     before, psutil.PROCFS_PATH = psutil.PROCFS_PATH, str(proc)
     try:
