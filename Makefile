@@ -13,17 +13,20 @@ help: ## show the targets
 install: $(STAMP) ## make .venv with everything
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wattledger needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "wattledger needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --group bench --editable '.[controller]'
 	@touch $@
 
-up: install ## measure this machine (or simulate one), serve page and metrics
-	$(BIN)/wattledger up $(ARGS)
+up: install ## measure this machine, or simulate one; serve page and metrics (options: ARGS="--simulate --speed 600")
+	@$(BIN)/wattledger up $(ARGS)
 
-test: install ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: install ## run the tests (a choice of them: ARGS="tests/cli -k config")
+	@$(BIN)/python -m pytest $(ARGS)
 
 check: install ## lint, types, floors of the house, generated files
 	$(BIN)/ruff check .
@@ -32,12 +35,14 @@ check: install ## lint, types, floors of the house, generated files
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/wattledger metrics --markdown | diff -u docs/metrics.md -
+	$(BIN)/wattledger config --markdown | diff -u docs/configuration.md -
 
 generate: install ## write the generated files again
 	$(BIN)/wattledger metrics --markdown > docs/metrics.md
+	$(BIN)/wattledger config --markdown > docs/configuration.md
 
 bench: install ## time and weigh the agent beside its peers
 	$(BIN)/python -m benchmarks.agent
 
 clean: ## remove what was installed and cached
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
