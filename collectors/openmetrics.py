@@ -78,6 +78,7 @@ def parse_mapped(
     *,
     prefixes: Collection[str] = (),
     openmetrics: bool | None = None,
+    whole: bool = False,
     max_samples: int = MAX_SAMPLES,
 ) -> MappedPage:
     """The samples of ``page`` whose full name is in ``names`` or starts with one of ``prefixes``.
@@ -86,14 +87,16 @@ def parse_mapped(
     says what the Content-Type said; ``None`` takes a page that ends in ``# EOF`` as OpenMetrics. It decides the unit of
     timestamps (there seconds, in text 0.0.4 milliseconds), whether a series may stand again with a later timestamp
     (there alone; the first of equal times counts), and whether a page without ``# EOF`` was cut off. NaN means absent:
-    such a sample is left out and counted. Infinities are kept. Exemplars are checked and left out.
+    such a sample is left out and counted. Infinities are kept. Exemplars are checked and left out. ``whole`` says that
+    the transport vouches for the page's length (Content-Length or the last chunk was seen); else a mapped last line
+    without a line feed counts as cut off, since 12 may be the beginning of 123.
 
     Raises:
         PageRefused: the page is HTML, empty, cut off, or no metrics page; it has more than ``max_samples`` mapped
             samples; one series stands twice; a mapped line is not understood or not UTF-8. The message names the line.
     """
     expression = line_expression(frozenset(names), frozenset(prefixes))
-    text = _framed(_decoded(page), expression, openmetrics=openmetrics is True)
+    text = _framed(_decoded(page), expression, openmetrics=openmetrics is True, whole=whole)
     found = _find(text, expression, max_samples)
     if not found and _KNOWN_LINE.search(text) is None:
         raise PageRefused(f"not a metrics page: no line of it is a sample or metadata; it starts {excerpt(text[1:])}")
@@ -117,7 +120,6 @@ class _Reader:
     def read(self, found: Sequence[tuple[str, ...]]) -> MappedPage:
         samples: list[Sample] = []
         known_labels, read_labels, last_seen = self._labels.known, self._labels.read, self._last_seen
-        new_sample = tuple.__new__
         nan_samples = 0
         for self.lines_read, line in enumerate(found):
             name, label_text, value_text, timestamp_text, _, _ = line
@@ -133,7 +135,7 @@ class _Reader:
                 continue
             last_seen[series] = seconds
             if value - value == 0 or not _is_absent(value, value_text):
-                samples.append(new_sample(Sample, (name, labels, value, seconds)))
+                samples.append(Sample(name, labels, value, seconds))
             else:
                 nan_samples += 1
         return MappedPage(tuple(samples), nan_samples)
@@ -175,7 +177,7 @@ def _decoded(page: bytes | str) -> str:
     return page if isinstance(page, str) else page.decode("utf-8", "surrogateescape")
 
 
-def _framed(page: str, expression: re.Pattern[str], *, openmetrics: bool) -> str:
+def _framed(page: str, expression: re.Pattern[str], *, openmetrics: bool, whole: bool) -> str:
     """The page between two line feeds, as the expression wants it.
 
     Raises:
@@ -188,7 +190,7 @@ def _framed(page: str, expression: re.Pattern[str], *, openmetrics: bool) -> str
         raise PageRefused(f"not a metrics page but markup: it starts {excerpt(page.lstrip())}")
     if not text.endswith("\n"):
         last_line = text[text.rfind("\n") :] + "\n"
-        if expression.match(last_line):
+        if not whole and expression.match(last_line):
             raise PageRefused(f"page is cut off: its last line {excerpt(last_line.strip())} does not end")
         text += "\n"
     if openmetrics and not _ends_in_eof(text):

@@ -185,6 +185,7 @@ def test_a_page_cut_off_in_a_mapped_line_is_refused():
     with pytest.raises(PageRefused, match="cut off: its last line 'a 12' does not end"):
         parse_mapped("b 1\na 12", ("a",))
     assert samples("a 1\nb 12", "a") == [Sample("a", {}, 1.0)]
+    assert samples("b 1\na 12", "a", whole=True) == [Sample("a", {}, 12.0)]
 
 
 def test_an_openmetrics_page_without_its_end_is_refused():
