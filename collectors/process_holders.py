@@ -148,7 +148,8 @@ class ProcessHolders:
     def _holder(self, identity: CgroupIdentity | None, user_id: int) -> Holder:
         if identity is None:
             return Holder("user", self._users.name(user_id))
-        return holder_of(identity) or Holder("user", self._users.name(identity.user_id or user_id))
+        owner = user_id if identity.user_id is None else identity.user_id
+        return holder_of(identity) or Holder("user", self._users.name(owner))
 
     def _system_name(self, folder: str, comm: str) -> str | None:
         """The daemon's name. Any program may call itself anything, so what runs has to bear the name too."""
