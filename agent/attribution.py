@@ -1,0 +1,188 @@
+"""Who gets an interval of a device: pure integer arithmetic from activity and holders to shares of time and energy.
+
+Flow: an :class:`Interval` holds one or more units (the device itself, or its MIG instances and what is left
+between them). Time goes to units by slices, within a unit to active and other time by activity, and among several
+holders by their weights. Energy goes to units first, then to each unit's parts. Every split is by largest remainder,
+so the parts add up to the interval and to the counter's delta, always.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from collectors.clock import NS_PER_SECOND
+from collectors.holder import NOBODY, Holder
+from ledger.accounts import Account, EnergyMethod, Method
+from ledger.apportion import apportion
+
+PPM = 1_000_000
+_WORKING = frozenset((Account.ACTIVE, Account.UNATTRIBUTED, Account.SYSTEM))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A participant in a unit."""
+
+    holder: Holder | None
+    """``None``: somebody, but who is not understood; booked as ``unattributed`` by whatever it does."""
+    weight: int = 0
+    """Share of active time relative to the other claims, by the unit's method."""
+    replicas: int = 1
+    """Share of idle time relative to the other claims; 0 for one that only worked here and is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A part of a device that is held and measured by itself."""
+
+    mig: str
+    """The MIG instance's UUID, or empty."""
+    slices: int
+    activity_ppm: int | None
+    """Largest of the activities that count, parts per million; ``None`` when none can be read."""
+    claims: tuple[Claim, ...]
+    method: Method
+    """How the weights of several claims were found."""
+    implausible: bool = False
+    """The reading cannot be true: time and energy are booked, but as unmeasured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One device between two readings."""
+
+    duration_ns: int
+    energy_mj: int | None
+    units: tuple[Unit, ...]
+    idle_mw: int | None
+    """The device's learnt idle power."""
+
+
+class Share(NamedTuple):
+    """One part of an interval."""
+
+    mig: str
+    holder: Holder
+    account: Account
+    method: Method
+    energy_method: EnergyMethod
+    gpu_ns: int
+    energy_mj: int
+
+
+class _Part(NamedTuple):
+    account: Account
+    method: Method
+    holder: Holder
+    ns: int
+
+
+def attribute(interval: Interval) -> list[Share]:
+    """Split an interval; the shares' ``gpu_ns`` add up to its duration and their ``energy_mj`` to its energy."""
+    units = interval.units
+    slices = [unit.slices for unit in units]
+    times = apportion(interval.duration_ns, slices)
+    energies, unit_method = _energy_of_units(interval)
+    slice_total = sum(slices) or 1
+    shares: list[Share] = []
+    for unit, time_ns, energy in zip(units, times, energies, strict=True):
+        parts = _time_parts(unit, time_ns)
+        idle_mw = None if interval.idle_mw is None else interval.idle_mw * unit.slices // slice_total
+        split, part_method = _energy_of_parts(parts, energy, idle_mw)
+        method = EnergyMethod.NONE if interval.energy_mj is None else unit_method or part_method
+        shares.extend(
+            Share(unit.mig, part.holder, part.account, part.method, method, part.ns, mj)
+            for part, mj in zip(parts, split, strict=True)
+            if part.ns or mj
+        )
+    return shares
+
+
+def _time_parts(unit: Unit, duration_ns: int) -> list[_Part]:
+    present = [claim for claim in unit.claims if claim.replicas]
+    holders = [claim for claim in present if not _is_system(claim)]
+    if unit.implausible or (unit.activity_ppm is None and present):
+        return _unmeasured(unit, holders or present, duration_ns)
+    if unit.activity_ppm is None:
+        return [_Part(Account.UNALLOCATED, unit.method, NOBODY, duration_ns)]
+    active_ns = (duration_ns * min(unit.activity_ppm, PPM) + PPM // 2) // PPM
+    return [
+        *_active_parts(unit, active_ns),
+        *_resting_parts(unit, holders, duration_ns - active_ns),
+    ]
+
+
+def _is_system(claim: Claim) -> bool:
+    return claim.holder is not None and claim.holder.kind == "system"
+
+
+def _unmeasured(unit: Unit, holders: Sequence[Claim], duration_ns: int) -> list[_Part]:
+    if not holders:
+        return [_Part(Account.UNMEASURED, unit.method, NOBODY, duration_ns)]
+    method = unit.method if len(holders) == 1 else Method.EQUAL
+    return [
+        _Part(_account(claim, Account.UNMEASURED), method, claim.holder or NOBODY, ns)
+        for claim, ns in zip(holders, apportion(duration_ns, [c.replicas for c in holders]), strict=True)
+    ]
+
+
+def _account(claim: Claim, account: Account) -> Account:
+    if claim.holder is None:
+        return Account.UNATTRIBUTED
+    return Account.SYSTEM if claim.holder.kind == "system" else account
+
+
+def _active_parts(unit: Unit, active_ns: int) -> list[_Part]:
+    if not unit.claims:
+        return [_Part(Account.UNATTRIBUTED, unit.method, NOBODY, active_ns)]
+    weights = [claim.weight for claim in unit.claims]
+    return [
+        _Part(_account(claim, Account.ACTIVE), unit.method, claim.holder or NOBODY, ns)
+        for claim, ns in zip(unit.claims, apportion(active_ns, weights), strict=True)
+    ]
+
+
+def _resting_parts(unit: Unit, holders: Sequence[Claim], rest_ns: int) -> list[_Part]:
+    if not holders:
+        return [_Part(Account.UNALLOCATED, unit.method, NOBODY, rest_ns)]
+    return [
+        _Part(_account(claim, Account.IDLE), unit.method, claim.holder or NOBODY, ns)
+        for claim, ns in zip(holders, apportion(rest_ns, [c.replicas for c in holders]), strict=True)
+    ]
+
+
+def _energy_of_units(interval: Interval) -> tuple[list[int], EnergyMethod | None]:
+    units, energy = interval.units, interval.energy_mj or 0
+    if len(units) == 1:
+        return [energy], None
+    slices = [unit.slices for unit in units]
+    floor = 0
+    if interval.idle_mw is not None:
+        floor = min(energy, interval.idle_mw * interval.duration_ns // NS_PER_SECOND)
+    held = [unit for unit in units if unit.claims]
+    if held and all(unit.activity_ppm is not None for unit in held):
+        method, weights = EnergyMethod.MIG_ACTIVITY, [u.slices * (u.activity_ppm or 0) for u in units]
+    else:
+        method, weights = EnergyMethod.MIG_SLICES, [u.slices if u.claims else 0 for u in units]
+    if not any(weights):
+        weights = slices
+    base = apportion(floor, slices)
+    rest = apportion(energy - floor, weights)
+    return [a + b for a, b in zip(base, rest, strict=True)], method
+
+
+def _energy_of_parts(
+    parts: Sequence[_Part], energy: int, idle_mw: int | None
+) -> tuple[list[int], EnergyMethod]:
+    times = [part.ns for part in parts]
+    working = [part.ns if part.account in _WORKING else 0 for part in parts]
+    resting = [0 if part.account in _WORKING else part.ns for part in parts]
+    unmeasured = any(part.account is Account.UNMEASURED for part in parts)
+    if unmeasured or not any(working) or not any(resting):
+        return apportion(energy, times), EnergyMethod.WHOLE
+    if idle_mw is None:
+        return apportion(energy, working), EnergyMethod.IDLE_UNKNOWN
+    idle_energy = min(energy, idle_mw * sum(resting) // NS_PER_SECOND)
+    idle = apportion(idle_energy, resting)
+    active = apportion(energy - idle_energy, working)
+    return [a + b for a, b in zip(idle, active, strict=True)], EnergyMethod.IDLE_SPLIT

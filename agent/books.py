@@ -1,0 +1,162 @@
+"""The agent's books: cumulative meters for Prometheus and the open hours for the journal.
+
+Owns the sums and nothing else: :meth:`Books.apply` is the only way in, live and on replay alike. Integers throughout;
+a meter's cost is kept as gpu-nanoseconds times nano-dollars an hour, so that dollars are exact too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.entry import Base, Control, Entry, Row
+from collectors.clock import NS_PER_HOUR
+from ledger.hours import Amount, CellKey, ClockStep, DeviceHour, HourBook, PriceNote
+
+NO_PRICE = ""
+
+
+@dataclass(slots=True)
+class Meter:
+    """Cumulative amounts of one cell since the counters began."""
+
+    gpu_ns: int = 0
+    energy_mj: int = 0
+    cost_numerator: int | None = None
+    """gpu-nanoseconds x nano-dollars per hour; ``None``: never priced."""
+    touched_ns: int = 0
+    """Monotonic time of the last increment."""
+
+
+@dataclass(slots=True)
+class DeviceMeter:
+    """A device's own totals since the counters began: the control figures."""
+
+    name: str
+    accounted_ns: int = 0
+    energy_mj: int | None = None
+    cost_numerator: int | None = None
+
+
+@dataclass(slots=True)
+class Books:
+    """Everything that outlives a death of the agent."""
+
+    boot_id: str
+    segments: list[tuple[int, int]]
+    """The hour clock's trajectory."""
+    sequence: int = 0
+    """Number of the last record applied."""
+    change: int = 0
+    """Grows with each closing of an hour; readers of the journal ask for what came after."""
+    monotonic_ns: int = 0
+    """Time of the last entry."""
+    meters: dict[CellKey, Meter] = field(default_factory=dict[CellKey, Meter])
+    devices: dict[str, DeviceMeter] = field(default_factory=dict[str, DeviceMeter])
+    bases: dict[str, Base] = field(default_factory=dict[str, Base])
+    idle_mw: dict[str, int] = field(default_factory=dict[str, int])
+    prices: dict[str, PriceNote] = field(default_factory=dict[str, PriceNote])
+    last_price: dict[str, str] = field(default_factory=dict[str, str])
+    """The price each device was last booked at, for the time in which it does not answer."""
+    former: list[str] = field(default_factory=list[str])
+    """Devices of the former boot whose energy since this boot's driver load is not booked yet."""
+    hours: dict[int, HourBook] = field(default_factory=dict[int, HourBook])
+    """The open hours."""
+
+    def apply(self, entry: Entry) -> None:
+        """Add one entry's increments."""
+        self.monotonic_ns = entry.monotonic_ns
+        self.segments = entry.segments or self.segments
+        self.prices.update(entry.prices)
+        self.idle_mw.update(entry.idle_mw)
+        for uuid, name in entry.names.items():
+            self.devices.setdefault(uuid, DeviceMeter(name))
+        for row in entry.rows:
+            self._add_row(row, entry)
+        for control in entry.controls:
+            self._add_control(control, entry)
+        self.bases.update(entry.bases)
+        if entry.settled:
+            self.former = [uuid for uuid in self.former if uuid not in entry.settled]
+        for step in entry.steps:
+            self.hour(step_hour(step)).steps.append(step)
+
+    def hour(self, hour_s: int) -> HourBook:
+        """The open hour; opened when it is not."""
+        book = self.hours.get(hour_s)
+        if book is None:
+            book = self.hours[hour_s] = HourBook(hour_s)
+        return book
+
+    def begin_boot(self, boot_id: str, segments: list[tuple[int, int]]) -> None:
+        """The machine was booted anew: counters begin at 0; hours and what was learnt stay."""
+        self.boot_id = boot_id
+        self.segments = segments
+        self.meters.clear()
+        self.devices = {uuid: DeviceMeter(device.name) for uuid, device in self.devices.items()}
+        self.former = sorted({*self.former, *self.bases})
+        self.bases.clear()
+
+    def close(self, hour_s: int) -> None:
+        """Forget an hour that stands in the journal now."""
+        del self.hours[hour_s]
+        self.change += 1
+
+    def _add_row(self, row: Row, entry: Entry) -> None:
+        amount = _amount(self.hour(row.hour_s), row)
+        amount.gpu_ns += row.gpu_ns
+        amount.energy_mj += row.energy_mj
+        self._note_price(row.hour_s, row.key.price_id)
+        if entry.hours_only:
+            return
+        meter = self.meters.get(row.key.cell)
+        if meter is None:
+            meter = self.meters[row.key.cell] = Meter()
+        meter.gpu_ns += row.gpu_ns
+        meter.energy_mj += row.energy_mj
+        meter.cost_numerator = self._cost(meter.cost_numerator, row.gpu_ns, row.key.price_id)
+        meter.touched_ns = entry.monotonic_ns
+
+    def _add_control(self, control: Control, entry: Entry) -> None:
+        device = self.devices[control.gpu_uuid]
+        if control.price_id != NO_PRICE:
+            self.last_price[control.gpu_uuid] = control.price_id
+        book = self.hour(control.hour_s)
+        in_hour = book.devices.get(control.gpu_uuid)
+        if in_hour is None:
+            in_hour = book.devices[control.gpu_uuid] = DeviceHour(device.name)
+        targets = (in_hour,) if entry.hours_only else (in_hour, device)
+        for target in targets:
+            target.accounted_ns += control.accounted_ns
+            if control.energy_mj is not None:
+                target.energy_mj = (target.energy_mj or 0) + control.energy_mj
+        if not entry.hours_only:
+            device.cost_numerator = self._cost(device.cost_numerator, control.accounted_ns, control.price_id)
+
+    def _cost(self, before: int | None, gpu_ns: int, price_id: str) -> int | None:
+        if price_id == NO_PRICE:
+            return before
+        return (before or 0) + gpu_ns * self.prices[price_id].nano_usd_per_gpu_hour
+
+    def _note_price(self, hour_s: int, price_id: str) -> None:
+        if price_id != NO_PRICE:
+            self.hours[hour_s].prices.setdefault(price_id, self.prices[price_id])
+
+
+def step_hour(step: ClockStep) -> int:
+    """The hour that a step is recorded in: where the clock came to stand."""
+    return step.to_wall_ns // NS_PER_HOUR * 3600
+
+
+def _amount(book: HourBook, row: Row) -> Amount:
+    amount = book.rows.get(row.key)
+    if amount is None:
+        amount = book.rows[row.key] = Amount()
+    return amount
+
+
+def account_sums(meters: Mapping[CellKey, Meter]) -> dict[str, tuple[int, int, int]]:
+    """(gpu_ns, energy_mj, cost numerator) by account over all meters; used to show the balance."""
+    sums: dict[str, tuple[int, int, int]] = {}
+    for key, meter in meters.items():
+        ns, mj, cost = sums.get(key.account, (0, 0, 0))
+        sums[key.account] = (ns + meter.gpu_ns, mj + meter.energy_mj, cost + (meter.cost_numerator or 0))
+    return sums

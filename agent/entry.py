@@ -1,0 +1,85 @@
+"""What one sweep books: increments only, so that entries can be merged, saved, and replayed to the same books."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ledger.hours import ClockStep, PriceNote, RowKey
+
+
+@dataclass(slots=True)
+class Base:
+    """Up to where a device is booked. Monotonic times are of the books' boot."""
+
+    booked_ns: int
+    """Time is booked up to here."""
+    energy_ns: int
+    """Energy is booked up to here."""
+    energy_mj: int | None
+    """The hardware counter then; ``None`` where there is none (power is then integrated)."""
+    loaded_ns: int | None = None
+    """When the driver was loaded, if it tells."""
+    integral_mw_ns: int = 0
+    """Integrated power not yet booked, in milliwatt-nanoseconds below one millijoule."""
+
+
+class Row(NamedTuple):
+    """An increment of one usage row."""
+
+    hour_s: int
+    key: RowKey
+    gpu_ns: int
+    energy_mj: int
+
+
+class Control(NamedTuple):
+    """An increment of a device's control figures: from its clock and its counter, before anything is split."""
+
+    hour_s: int
+    gpu_uuid: str
+    accounted_ns: int
+    energy_mj: int | None
+    price_id: str
+
+
+@dataclass(slots=True)
+class Entry:
+    """One sweep's increments."""
+
+    monotonic_ns: int
+    rows: list[Row] = field(default_factory=list[Row])
+    controls: list[Control] = field(default_factory=list[Control])
+    bases: dict[str, Base] = field(default_factory=dict[str, Base])
+    names: dict[str, str] = field(default_factory=dict[str, str])
+    """Names of devices that the books meet for the first time."""
+    prices: dict[str, PriceNote] = field(default_factory=dict[str, PriceNote])
+    """Prices that the books meet for the first time."""
+    idle_mw: dict[str, int] = field(default_factory=dict[str, int])
+    """Idle power where it was learnt anew."""
+    steps: list[ClockStep] = field(default_factory=list[ClockStep])
+    segments: list[tuple[int, int]] | None = None
+    """The hour clock's trajectory, when it changed."""
+    settled: list[str] = field(default_factory=list[str])
+    """Devices whose energy since this boot's driver load is booked hereby."""
+    hours_only: bool = False
+    """A stretch before this boot: it belongs into its hours, not into counters that have begun at 0 since."""
+
+    def merge(self, later: "Entry") -> None:
+        """Take in the entry that follows. Both must agree on ``hours_only``."""
+        self.monotonic_ns = later.monotonic_ns
+        self.rows = _summed(self.rows + later.rows)
+        self.controls.extend(later.controls)
+        self.bases.update(later.bases)
+        self.names.update(later.names)
+        self.prices.update(later.prices)
+        self.idle_mw.update(later.idle_mw)
+        self.steps.extend(later.steps)
+        self.settled.extend(later.settled)
+        self.segments = later.segments or self.segments
+
+
+def _summed(rows: list[Row]) -> list[Row]:
+    sums: dict[tuple[int, RowKey], tuple[int, int]] = {}
+    for row in rows:
+        gpu_ns, energy_mj = sums.get((row.hour_s, row.key), (0, 0))
+        sums[row.hour_s, row.key] = (gpu_ns + row.gpu_ns, energy_mj + row.energy_mj)
+    return [Row(hour_s, key, *amounts) for (hour_s, key), amounts in sums.items()]

@@ -1,0 +1,85 @@
+"""How several holders of one device share its active time: SM samples, then memory, then equally.
+
+Owns the window of per-process SM samples and the method in force; decides nothing about accounts. A sample is used for
+the interval in which the driver delivers it, so that over time each counts once. Where an interval brings none,
+the samples of the window stand in; where the window is empty, SM share is not to be had.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from collectors.clock import NS_PER_SECOND
+from collectors.holder import Holder
+from collectors.readings import ShareSample
+from ledger.accounts import Method
+
+_WINDOW_NS = 60 * NS_PER_SECOND
+_PERCENT_STEPS = 1000
+
+
+@dataclass(slots=True)
+class ShareWindow:
+    """SM samples of one device (or MIG instance), by holder."""
+
+    samples: deque[tuple[int, Holder | None, int]] = field(
+        default_factory=deque[tuple[int, Holder | None, int]]
+    )
+    pids: dict[int, Holder | None] = field(default_factory=dict[int, Holder | None])
+
+    def add(
+        self, now_ns: int, samples: Iterable[ShareSample], holders: Mapping[int, Holder]
+    ) -> dict[Holder | None, int]:
+        """Take new samples and give this interval's weights by holder; empty when there are none.
+
+        A sample of a process that has ended since belongs to the holder it had; ``None`` when it never had one.
+        """
+        fresh: dict[Holder | None, int] = {}
+        for sample in samples:
+            holder = holders.get(sample.pid) or self.pids.get(sample.pid)
+            weight = round(sample.sm * _PERCENT_STEPS)
+            self.samples.append((now_ns, holder, weight))
+            fresh[holder] = fresh.get(holder, 0) + weight
+        while self.samples and self.samples[0][0] < now_ns - _WINDOW_NS:
+            self.samples.popleft()
+        self.pids = dict(holders)
+        return fresh
+
+    def available(self) -> bool:
+        """Whether SM share can be had at all in the window."""
+        return bool(self.samples)
+
+    def trailing(self) -> dict[Holder | None, int]:
+        """Weights over the whole window."""
+        weights: dict[Holder | None, int] = {}
+        for _, holder, weight in self.samples:
+            weights[holder] = weights.get(holder, 0) + weight
+        return weights
+
+
+@dataclass(slots=True)
+class MethodChooser:
+    """Keeps a shared device's method until another has been the best one for ``hold_ns``."""
+
+    hold_ns: int
+    current: Method | None = None
+    candidate: Method | None = None
+    since_ns: int = 0
+
+    def choose(self, best: Method, now_ns: int, usable: Iterable[Method]) -> Method:
+        """The method for this interval.
+
+        Args:
+            best: the best method that this interval's readings allow.
+            now_ns: monotonic time.
+            usable: the methods this interval's readings allow; the current one is left at once when not among them.
+        """
+        if self.current is None or self.current not in usable:
+            self.current, self.candidate = best, None
+        elif best == self.current:
+            self.candidate = None
+        elif best != self.candidate:
+            self.candidate, self.since_ns = best, now_ns
+        elif now_ns - self.since_ns >= self.hold_ns:
+            self.current, self.candidate = best, None
+        return self.current

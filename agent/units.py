@@ -1,0 +1,199 @@
+"""From one device's readings and its processes' holders to the units that attribution splits.
+
+Owns, per device, what sharing needs to remember: SM samples, the method in force, who held it one sweep ago. The rules:
+
+* A process's holder claims the unit. A process nobody can explain is a claim by nobody: ``unattributed``.
+* Active time seen where no process is left goes to those who held the unit one sweep before.
+* GPU daemons (kind ``system``) take part in active time only where SM samples show what they did.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agent.attribution import PPM, Claim, Unit
+from agent.shares import MethodChooser, ShareWindow
+from collectors.holder import Holder
+from collectors.readings import Activity, DeviceSweep, GpuReading
+from ledger.accounts import Method
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class HolderUse:
+    """A holder on a unit as people want to see it."""
+
+    holder: Holder | None
+    mig: str
+    memory_bytes: int | None
+    used_share: float
+    """Share of the unit's active time by the method in force."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    window: ShareWindow
+    chooser: MethodChooser
+    before: tuple[Holder | None, ...] = ()
+
+
+def activity_ppm(activity: Activity) -> int | None:
+    """The largest activity that counts as working, in parts per million; ``None`` when none was read."""
+    values = (
+        activity.duty_cycle,
+        activity.graphics,
+        activity.encoder,
+        activity.decoder,
+        activity.jpeg,
+        activity.ofa,
+    )
+    if activity.duty_cycle is None and activity.graphics is None:
+        return None
+    known = [value for value in values if value is not None]
+    return max(0, min(PPM, round(max(known) * PPM)))
+
+
+@dataclass(slots=True)
+class UnitBuilder:
+    """Builds the units of one device, sweep after sweep."""
+
+    method_hold_ns: int
+    _memories: dict[str, _Memory] = field(default_factory=dict[str, _Memory])
+
+    def build(
+        self, sweep: DeviceSweep, holders: Mapping[int, Holder], *, implausible: bool
+    ) -> tuple[tuple[Unit, ...], tuple[HolderUse, ...]]:
+        """The device's units for the interval that ends with ``sweep``, and who is on them."""
+        uses: list[HolderUse] = []
+        if not sweep.instances:
+            units = [self._unit(sweep.device, "", 1, holders, uses, implausible=implausible)]
+        else:
+            units = [
+                self._unit(part, part.mig.uuid, part.mig.compute_slices, holders, uses, implausible=implausible)
+                for part in sweep.instances
+                if part.mig is not None
+            ]
+            units.extend(_between_instances(sweep, implausible=implausible))
+        present = {unit.mig for unit in units}
+        for gone in self._memories.keys() - present:
+            del self._memories[gone]
+        return tuple(units), tuple(uses)
+
+    def _unit(
+        self,
+        reading: GpuReading,
+        mig: str,
+        slices: int,
+        holders: Mapping[int, Holder],
+        uses: list[HolderUse],
+        *,
+        implausible: bool,
+    ) -> Unit:
+        memory = self._memories.get(mig)
+        if memory is None:
+            memory = _Memory(ShareWindow(), MethodChooser(self.method_hold_ns))
+            self._memories[mig] = memory
+        activity = activity_ppm(reading.activity)
+        bytes_by_holder = _group(reading, holders)
+        fresh = memory.window.add(reading.read_ns, reading.share_samples, _of_unit(reading, holders))
+        claims, method = _claims(reading, bytes_by_holder, fresh, memory, working=bool(activity))
+        memory.before = tuple(bytes_by_holder)
+        total = sum(claim.weight for claim in claims) or 1
+        uses.extend(
+            HolderUse(claim.holder, mig, bytes_by_holder.get(claim.holder), claim.weight / total)
+            for claim in claims
+            if claim.holder in bytes_by_holder
+        )
+        single = Method.MIG_SLICES if mig else Method.EXCLUSIVE
+        return Unit(mig, slices, activity, claims, method or single, implausible)
+
+
+def _of_unit(reading: GpuReading, holders: Mapping[int, Holder]) -> dict[int, Holder]:
+    return {p.pid: holders[p.pid] for p in reading.processes if p.pid in holders}
+
+
+def _group(reading: GpuReading, holders: Mapping[int, Holder]) -> dict[Holder | None, int | None]:
+    """Memory by holder; the key ``None`` stands for processes nobody can explain."""
+    grouped: dict[Holder | None, int | None] = {}
+    if not reading.processes_known:
+        grouped[None] = None
+    for process in reading.processes:
+        holder = holders.get(process.pid)
+        before = grouped.get(holder)
+        grouped[holder] = before if process.memory_bytes is None else (before or 0) + process.memory_bytes
+    return grouped
+
+
+def _claims(
+    reading: GpuReading,
+    grouped: Mapping[Holder | None, int | None],
+    fresh: Mapping[Holder | None, int],
+    memory: _Memory,
+    *,
+    working: bool,
+) -> tuple[tuple[Claim, ...], Method | None]:
+    """The claims and, where several share the active time, the method; ``None`` says one takes all."""
+    present = list(grouped)
+    gone = [holder for holder, weight in fresh.items() if weight and holder not in grouped]
+    if working and not present and not gone:
+        gone = list(memory.before)
+    sharers = [*present, *gone]
+    if len(_people(sharers)) <= 1 and not _daemon_worked(sharers, fresh):
+        return _undivided(present, gone), None
+    best, usable = _methods(memory.window, grouped)
+    method = memory.chooser.choose(best, reading.read_ns, usable)
+    weights = _weights(method, sharers, grouped, fresh or memory.window.trailing())
+    return (
+        tuple(Claim(holder, weights.get(holder, 0), int(holder in grouped)) for holder in sharers),
+        method,
+    )
+
+
+def _people(sharers: Iterable[Holder | None]) -> list[Holder | None]:
+    return [holder for holder in sharers if holder is None or holder.kind != "system"]
+
+
+def _daemon_worked(sharers: Iterable[Holder | None], fresh: Mapping[Holder | None, int]) -> bool:
+    return any(holder is not None and holder.kind == "system" and fresh.get(holder) for holder in sharers)
+
+
+def _undivided(present: list[Holder | None], gone: list[Holder | None]) -> tuple[Claim, ...]:
+    """One party takes the active time: the only one who is not a daemon, or the daemons where there is no other."""
+    sharers = [*present, *gone]
+    takers = _people(sharers) or sharers
+    return tuple(Claim(holder, int(holder in takers), int(holder in present)) for holder in sharers)
+
+
+def _methods(window: ShareWindow, grouped: Mapping[Holder | None, int | None]) -> tuple[Method, set[Method]]:
+    usable = {Method.EQUAL}
+    best = Method.EQUAL
+    if any(grouped.values()):
+        usable.add(Method.MEMORY)
+        best = Method.MEMORY
+    if window.available():
+        usable.add(Method.SM)
+        best = Method.SM
+    return best, usable
+
+
+def _weights(
+    method: Method,
+    sharers: Iterable[Holder | None],
+    grouped: Mapping[Holder | None, int | None],
+    samples: Mapping[Holder | None, int],
+) -> Mapping[Holder | None, int]:
+    if method is Method.SM:
+        return samples
+    people = _people(sharers) or list(sharers)
+    if method is Method.MEMORY:
+        return {holder: (grouped.get(holder) or 0) // _MIB for holder in people}
+    return dict.fromkeys((holder for holder in people if holder in grouped), 1)
+
+
+def _between_instances(sweep: DeviceSweep, *, implausible: bool) -> list[Unit]:
+    """What no MIG instance owns: the device's slices less those of its instances."""
+    owned = sum(reading.mig.compute_slices for reading in sweep.instances if reading.mig is not None)
+    total = max(reading.mig.parent_slices for reading in sweep.instances if reading.mig is not None)
+    if owned >= total:
+        return []
+    return [Unit("", total - owned, None, (), Method.MIG_SLICES, implausible)]

@@ -1,0 +1,152 @@
+"""One hour of one node as the agent closes it: the contract between the agent's journal and the ledger.
+
+Owns the shape and its JSON. All amounts are integers: nanoseconds, millijoules; money is not in here but follows
+exactly from ``gpu_ns`` and the price named by ``price_id``. An hour may be closed again with a higher ``revision``
+(late energy of a device that came back, a clock that stepped back); the highest revision replaces the others.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+FORMAT = 1
+
+
+class CellKey(NamedTuple):
+    """What a meter is kept for."""
+
+    gpu_uuid: str
+    mig: str
+    """The MIG instance's UUID; empty for the device itself."""
+    holder_kind: str
+    holder: str
+    account: str
+    method: str
+
+
+class RowKey(NamedTuple):
+    """A usage row's identity within its hour."""
+
+    cell: CellKey
+    energy_method: str
+    price_id: str
+
+
+@dataclass(slots=True)
+class Amount:
+    """Time and energy of one row; whole-GPU nanoseconds and millijoules."""
+
+    gpu_ns: int = 0
+    energy_mj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStep:
+    """The wall clock stepped: the node's time went on from ``from_wall_ns`` at ``to_wall_ns``."""
+
+    from_wall_ns: int
+    to_wall_ns: int
+
+
+@dataclass(slots=True)
+class DeviceHour:
+    """A device's control figures for the hour, from its own clock and counter, not from its rows."""
+
+    name: str
+    accounted_ns: int = 0
+    energy_mj: int | None = None
+    """``None``: no energy of this device is known in this hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceNote:
+    """A price in force during the hour."""
+
+    nano_usd_per_gpu_hour: int
+    source: str
+    as_of: str
+    capacity_type: str
+    estimate: bool
+
+
+@dataclass(slots=True)
+class HourBook:
+    """The books of one hour of one node."""
+
+    hour_s: int
+    """Start of the hour, seconds since the Unix epoch."""
+    revision: int = 0
+    """How often it was closed before."""
+    rows: dict[RowKey, Amount] = field(default_factory=dict[RowKey, Amount])
+    devices: dict[str, DeviceHour] = field(default_factory=dict[str, DeviceHour])
+    prices: dict[str, PriceNote] = field(default_factory=dict[str, PriceNote])
+    steps: list[ClockStep] = field(default_factory=list[ClockStep])
+    profile: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Each holder's profile; see :mod:`agent.profile` for its keys."""
+
+
+def hour_name(hour_s: int) -> str:
+    """``2026-11-22T06:00:00Z`` for the hour's start."""
+    return datetime.fromtimestamp(hour_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def hour_start(name: str) -> int:
+    """The inverse of :func:`hour_name`.
+
+    Raises:
+        ValueError: not an RFC 3339 time with a zone.
+    """
+    moment = datetime.fromisoformat(name)
+    if moment.tzinfo is None:
+        raise ValueError(f"{name!r} has no time zone; write 2026-11-22T06:00:00Z")
+    return int(moment.timestamp()) // 3600 * 3600
+
+
+def to_json(book: HourBook) -> dict[str, Any]:
+    """The hour as plain JSON values; rows are lists in the order of ``usage_columns``."""
+    return {
+        "format": FORMAT,
+        "hour_utc": hour_name(book.hour_s),
+        "revision": book.revision,
+        "devices": {uuid: asdict(device) for uuid, device in sorted(book.devices.items())},
+        "usage_columns": [*CellKey._fields, "energy_method", "price_id", "gpu_ns", "energy_mj"],
+        "usage": [
+            [*key.cell, key.energy_method, key.price_id, amount.gpu_ns, amount.energy_mj]
+            for key, amount in sorted(book.rows.items())
+        ],
+        "prices": {price_id: asdict(price) for price_id, price in sorted(book.prices.items())},
+        "clock_steps": [asdict(step) for step in book.steps],
+        "profile": book.profile,
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> HourBook:
+    """The inverse of :func:`to_json`.
+
+    Raises:
+        ValueError: another format, or a field is missing or of the wrong type.
+    """
+    if data.get("format") != FORMAT:
+        raise ValueError(f"hour of format {data.get('format')!r}; this version reads format {FORMAT}")
+    try:
+        return HourBook(
+            hour_s=hour_start(data["hour_utc"]),
+            revision=int(data["revision"]),
+            rows={
+                RowKey(CellKey(*row[:6]), row[6], row[7]): Amount(int(row[8]), int(row[9]))
+                for row in data["usage"]
+            },
+            devices={uuid: DeviceHour(**device) for uuid, device in data["devices"].items()},
+            prices={price_id: PriceNote(**price) for price_id, price in data["prices"].items()},
+            steps=[ClockStep(**step) for step in data["clock_steps"]],
+            profile=list(data["profile"]),
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"hour {data.get('hour_utc')!r} is not whole: {error!r}") from error
+
+
+def encode(book: HourBook, **facts: Any) -> bytes:
+    """The hour as one JSON document; ``facts`` (node, source, closed, ...) come first."""
+    return json.dumps({**facts, **to_json(book)}, separators=(",", ":")).encode()
