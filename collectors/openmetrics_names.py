@@ -40,10 +40,14 @@ class _Node:
         node.ends = True
 
     def expression(self) -> str:
-        branches = [re.escape(character) + child.expression() for character, child in sorted(self.children.items())]
+        stem, node = "", self
+        while len(node.children) == 1 and not node.ends:
+            ((character, node),) = node.children.items()
+            stem += re.escape(character)
+        branches = [re.escape(character) + child.expression() for character, child in sorted(node.children.items())]
         if not branches:
-            return ""
-        return f"(?:{'|'.join(branches)}){'?' if self.ends else ''}"
+            return stem
+        return f"{stem}(?:{'|'.join(branches)}){'?' if node.ends else ''}"
 
 
 def _any_of(words: Iterable[str]) -> str:

@@ -22,6 +22,12 @@ def test_a_prefix_maps_every_name_that_starts_with_it():
     assert [(s.name, s.value) for s in found] == [("DCGM_FI_DEV_GPU_TEMP", 1.0), ("DCGM_FI_", 2.0)]
 
 
+def test_names_that_begin_alike_are_kept_apart():
+    names = ("a", "a_b", "a_bc", "b" * 5000, "b.c")
+    page = "".join(f"{name} 1\n" for name in ("a_b", "a_", "a_bcd", "a", "a_bc", "b" * 5000, "b" * 4999))
+    assert [s.name for s in parse_mapped(page, names).samples] == ["a_b", "a", "a_bc", "b" * 5000]
+
+
 def test_no_mapped_name_gives_no_sample():
     assert samples("a 1\n") == []
 
