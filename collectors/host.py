@@ -122,7 +122,7 @@ class HostCollector:
         try:
             value = read()
         # A kernel that words a file differently shows up in psutil as any of these.
-        except (OSError, ValueError, LookupError, NotImplementedError, RuntimeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             if what not in self._failed:
                 self._failed.add(what)
                 log.warning("host %s cannot be read under %s and stays absent: %s", what, self._proc, error)
