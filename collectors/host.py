@@ -5,7 +5,8 @@ to do. Must never write anything, and never give a zero for what it could not re
 """
 
 import logging
-from collections.abc import Callable, Generator
+import os
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class HostCollector:
         self._sys = sys
         self._rapl = Rapl(sys)
         self._cpu_before: tuple[float, ...] | None = None
-        self._physical: dict[Path, bool] = {}
+        self._is_physical: dict[str, dict[str, bool]] = {}
         self._failed: set[str] = set()
 
     def read(self) -> HostReading:
@@ -88,7 +89,7 @@ class HostCollector:
         Raises:
             Unavailable: there is no procfs at the root given.
         """
-        if not (self._proc / "stat").exists():
+        if not os.access(self._proc / "stat", os.R_OK):
             raise Unavailable(
                 f"no procfs at {self._proc}: mount the host's /proc there, or set the root to where it is mounted"
             )
@@ -144,8 +145,8 @@ class HostCollector:
         total = sum(spent.values())
         if total <= 0:
             return None, None
-        iowait = spent.get("iowait", 0.0)
-        return (total - spent["idle"] - iowait) / total, iowait / total if "iowait" in spent else None
+        busy = sum(value for name, value in spent.items() if name not in {"idle", "iowait"})
+        return busy / total, spent["iowait"] / total
 
     def _memory_bytes(self) -> tuple[int, int]:
         with _psutil_at(self._proc):
@@ -161,24 +162,26 @@ class HostCollector:
         (self._proc / "diskstats").stat()
         with _psutil_at(self._proc):
             disks = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
-        whole = [disk for name, disk in disks.items() if self._is_physical("block", name)]
+        whole = [disks[name] for name in self._physical("block", disks)]
         return (sum(disk.read_bytes for disk in whole), sum(disk.write_bytes for disk in whole)) if whole else None
 
     def _network_bytes(self) -> tuple[int, int] | None:
         # Not by psutil: it reads the network namespace of the reader, and the node's is that of its first process.
         interfaces = _interface_bytes((self._proc / "1/net/dev").read_text(encoding="ascii"))
         interfaces.pop("lo", None)
-        physical = {name: both for name, both in interfaces.items() if self._is_physical("class/net", name)}
-        counted = (physical or interfaces).values()
+        counted = [interfaces[name] for name in self._physical("class/net", interfaces) or interfaces]
         return (sum(received for received, _ in counted), sum(sent for _, sent in counted)) if counted else None
 
-    def _is_physical(self, kind: str, name: str) -> bool:
+    def _physical(self, kind: str, names: Iterable[str]) -> list[str]:
         """Only what is backed by hardware has a ``device``: no partition, loop, RAID, bridge, bond or veth has."""
-        path = self._sys / kind / name.replace("/", "!") / "device"
-        known = self._physical.get(path)
-        if known is None:
-            known = self._physical[path] = path.exists()
-        return known
+        known = self._is_physical.get(kind, {})
+        folder = self._sys / kind
+        now = {
+            name: known[name] if name in known else (folder / name.replace("/", "!") / "device").exists()
+            for name in names
+        }
+        self._is_physical[kind] = now
+        return [name for name, physical in now.items() if physical]
 
 
 def _interface_bytes(net_dev: str) -> dict[str, tuple[int, int]]:
