@@ -1,0 +1,129 @@
+/* MIG: mode, instances, profiles and slices. */
+#include "fake.h"
+
+nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current, unsigned int *pending)
+{
+    ENTER_DEVICE(nvmlDeviceGetMigMode, device);
+    REQUIRE_POINTER(current);
+    REQUIRE_POINTER(pending);
+    REQUIRE(t.d->mig_capable, NVML_ERROR_NOT_SUPPORTED);
+    *current = *pending = t.d->mig_enabled;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t device, unsigned int *count)
+{
+    ENTER_DEVICE(nvmlDeviceGetMaxMigDeviceCount, device);
+    REQUIRE_POINTER(count);
+    *count = t.d->mig_enabled ? t.d->mig_max : 0;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t device, unsigned int index, nvmlDevice_t *mig)
+{
+    ENTER_DEVICE(nvmlDeviceGetMigDeviceHandleByIndex, device);
+    REQUIRE_POINTER(mig);
+    REQUIRE(t.d->mig_capable, NVML_ERROR_NOT_SUPPORTED);
+    REQUIRE(index < FAKE_MAX_MIG, NVML_ERROR_INVALID_ARGUMENT);
+    REQUIRE(t.d->mig_enabled && t.d->mig[index].present, NVML_ERROR_NOT_FOUND);
+    *mig = fake_handle(t.c, t.index, (int)index);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetDeviceHandleFromMigDeviceHandle(nvmlDevice_t mig, nvmlDevice_t *device)
+{
+    ENTER_ANY(nvmlDeviceGetDeviceHandleFromMigDeviceHandle, mig);
+    REQUIRE_POINTER(device);
+    REQUIRE(t.m != NULL, NVML_ERROR_INVALID_ARGUMENT);
+    *device = fake_handle(t.c, t.index, -1);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceIsMigDeviceHandle(nvmlDevice_t device, unsigned int *is_mig)
+{
+    ENTER_ANY(nvmlDeviceIsMigDeviceHandle, device);
+    REQUIRE_POINTER(is_mig);
+    *is_mig = t.m != NULL;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t device, unsigned int *id)
+{
+    ENTER_ANY(nvmlDeviceGetGpuInstanceId, device);
+    REQUIRE_POINTER(id);
+    REQUIRE(t.m != NULL, NVML_ERROR_NOT_SUPPORTED);
+    *id = t.m->gi;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeInstanceId(nvmlDevice_t device, unsigned int *id)
+{
+    ENTER_ANY(nvmlDeviceGetComputeInstanceId, device);
+    REQUIRE_POINTER(id);
+    REQUIRE(t.m != NULL, NVML_ERROR_NOT_SUPPORTED);
+    *id = t.m->ci;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetAttributes_v2(nvmlDevice_t device, nvmlDeviceAttributes_t *attributes)
+{
+    ENTER_ANY(nvmlDeviceGetAttributes_v2, device);
+    REQUIRE_POINTER(attributes);
+    REQUIRE(t.m != NULL, NVML_ERROR_NOT_SUPPORTED);
+    memset(attributes, 0, sizeof *attributes);
+    attributes->multiprocessorCount = t.m->sm_count;
+    attributes->sharedCopyEngineCount = t.m->slices_gi;
+    attributes->sharedDecoderCount = t.m->slices_gi;
+    attributes->gpuInstanceSliceCount = t.m->slices_gi;
+    attributes->computeInstanceSliceCount = t.m->slices_ci;
+    attributes->memorySizeMB = t.m->memory_mib;
+    return NVML_SUCCESS;
+}
+
+/* `profile` is an NVML_GPU_INSTANCE_PROFILE_*; each is its own slot. */
+nvmlReturn_t nvmlDeviceGetGpuInstanceProfileInfo(nvmlDevice_t device, unsigned int profile,
+                                                 nvmlGpuInstanceProfileInfo_t *info)
+{
+    const struct fake_MigProfileSlot *p;
+    ENTER_DEVICE(nvmlDeviceGetGpuInstanceProfileInfo, device);
+    REQUIRE_POINTER(info);
+    REQUIRE(t.d->mig_capable && t.d->mig_enabled, NVML_ERROR_NOT_SUPPORTED);
+    REQUIRE(profile < NVML_GPU_INSTANCE_PROFILE_COUNT, NVML_ERROR_INVALID_ARGUMENT);
+    REQUIRE(profile < FAKE_MAX_MIG && t.d->mig_profiles[profile].present, NVML_ERROR_NOT_SUPPORTED);
+    p = &t.d->mig_profiles[profile];
+    memset(info, 0, sizeof *info);
+    info->id = p->id;
+    info->sliceCount = p->slices;
+    info->instanceCount = p->instances;
+    info->multiprocessorCount = p->sm_count;
+    info->memorySizeMB = p->memory_mib;
+    return NVML_SUCCESS;
+}
+
+/* A GPU instance's handle is its MIG device's: the fake makes one compute instance in each. */
+nvmlReturn_t nvmlDeviceGetGpuInstanceById(nvmlDevice_t device, unsigned int id, nvmlGpuInstance_t *instance)
+{
+    ENTER_DEVICE(nvmlDeviceGetGpuInstanceById, device);
+    REQUIRE_POINTER(instance);
+    REQUIRE(t.d->mig_enabled, NVML_ERROR_NOT_SUPPORTED);
+    for (int slot = 0; slot < FAKE_MAX_MIG; slot++) {
+        if (!t.d->mig[slot].present || t.d->mig[slot].gi != id) continue;
+        *instance = (nvmlGpuInstance_t)(void *)fake_handle(t.c, t.index, slot);
+        return NVML_SUCCESS;
+    }
+    return NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlGpuInstanceGetInfo(nvmlGpuInstance_t instance, nvmlGpuInstanceInfo_t *info)
+{
+    ENTER_ANY(nvmlGpuInstanceGetInfo, (nvmlDevice_t)(void *)instance);
+    REQUIRE_POINTER(info);
+    REQUIRE(t.m != NULL, NVML_ERROR_INVALID_ARGUMENT);
+    memset(info, 0, sizeof *info);
+    info->device = fake_handle(t.c, t.index, -1);
+    info->id = t.m->gi;
+    info->profileId = t.m->profile_id;
+    info->placement.start = t.slot;
+    info->placement.size = t.m->slices_gi;
+    return NVML_SUCCESS;
+}
