@@ -79,7 +79,7 @@ class DcgmPage:
         clock: tells the age.
         stale_after_seconds: after this time without a good fetch nothing is given. The exporter itself reads DCGM only
             every 30 s unless told otherwise, which adds to the age and cannot be seen.
-        fetch: gets the bytes of a URL or raises Unavailable.
+        fetch: gets the whole page of a URL or raises Unavailable.
 
     Raises:
         Misconfigured: the URL is not one of http or https.
@@ -130,13 +130,13 @@ class DcgmPage:
 
 
 def parse_page(page: bytes) -> DcgmReadings:
-    """The readings in a page. Blank values, NaN, and what cannot be a ratio or an amount are absent.
+    """The readings in a whole page. Blank values, NaN, and what cannot be a ratio or an amount are absent.
 
     Raises:
         PageRefused: it is no metrics page.
     """
     rows: dict[tuple[str, int | None], dict[str, Sample]] = {}
-    for sample in parse_mapped(page, _NAMES).samples:
+    for sample in parse_mapped(page, _NAMES, whole=True).samples:
         key = _key(sample.labels)
         if key is not None:
             # Virtual GPUs stand once for each of their pods, with the device's own value each time.
@@ -192,7 +192,8 @@ def _get(connection: http.client.HTTPConnection, url: str) -> bytes:
         if response.status != http.client.OK:
             raise Unavailable(f"{url} answers {response.status} {response.reason}: look at dcgm-exporter's log")
         body = read_page(response, MAX_PAGE_BYTES)
-        if response.length:
+        # Without a length the end of the stream is no proof of the end of the page; the end of a line has to be.
+        if response.length or (response.length is None and not response.chunked and not body.endswith(b"\n")):
             raise http.client.IncompleteRead(body, response.length)
     return body
 
