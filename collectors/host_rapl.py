@@ -14,7 +14,8 @@ MAX_ZONE_WATTS = 1000
 """No package or DRAM zone draws more; an interval that would need more holds a wrap unseen or a counter reset."""
 
 _UJ_PER_MJ = 1000
-_NS_PER_SECOND = 1_000_000_000
+_RETRY_NS = 60_000_000_000
+"""Permission does not come back within a sweep, and finding the zones costs more than reading them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +43,24 @@ class _Zone:
 
 
 class Rapl:
-    """Sums the zones, carries the sum over wraps, and starts again where the zones change."""
+    """Sums the zones and carries the sum over wraps. After a failure it goes on from the sum; what it missed is lost."""
 
     def __init__(self, sys: Path) -> None:
         self._root = sys / "class/powercap"
         self._zones: list[_Zone] | None = None
         self._read_ns = 0
+        self._retry_ns = 0
         self._energy_uj = 0
         self._failed = False
 
     def read(self, now_ns: int) -> RaplReading:
         """Read every zone. One that fails makes the whole absent: part of a sum would be taken for all of it."""
+        if now_ns < self._retry_ns:
+            return RaplReading()
         try:
             reading = self._read_zones(now_ns)
         except (OSError, ValueError) as error:
-            self._zones = None
+            self._zones, self._retry_ns = None, now_ns + _RETRY_NS
             if not self._failed:
                 self._failed = True
                 log.warning(

@@ -102,7 +102,7 @@ def test_one_zone_that_cannot_be_read_makes_all_absent_and_is_told_once(powercap
     powercap.zone("intel-rapl:1", "package-1")
     (powercap.root / "intel-rapl:1" / file).unlink()
     with caplog.at_level(logging.WARNING):
-        assert [powercap.read(1), powercap.read(1)] == [RaplReading(), RaplReading()]
+        assert [powercap.read(1), powercap.read(70)] == [RaplReading(), RaplReading()]
     (line,) = caplog.messages
     assert f"RAPL under {powercap.root} cannot be read" in line
     assert "root only" in line
@@ -113,11 +113,12 @@ def test_a_counter_that_is_no_number_is_absent(powercap):
     assert powercap.read() == RaplReading()
 
 
-def test_after_a_failure_counting_goes_on_from_where_it_was(powercap):
+def test_after_a_failure_it_is_tried_again_in_a_minute_and_counting_goes_on_from_where_it_was(powercap):
     powercap.zone("intel-rapl:0", "package-0")
     powercap.read()
     powercap.read(1, rapl_0=1_000_000)
     assert powercap.read(1, rapl_0="") == RaplReading()
+    assert powercap.read(59, rapl_0=9_000_000) == RaplReading()
     assert powercap.read(1, rapl_0=9_000_000) == RaplReading(1000, None)
     assert powercap.read(1, rapl_0=10_000_000) == RaplReading(2000, 1.0)
 
