@@ -9,17 +9,25 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.settings import AgentSettings
+from cli.config_problem import explain
 from cli.config_source import KeyPath, Sources, Value, add_environment, add_options, dotted, read_file
+from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
 from collectors.errors import Misconfigured
+from exporters.server_settings import ServerSettings
+from ledger.price_settings import PriceSettings
 
 
 class Config(BaseModel):
-    """Every setting, by section."""
+    """Every setting, by section; each section's own docstring says what it is for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     agent: AgentSettings = AgentSettings()
-    """How the agent sweeps, books and keeps its state."""
+    server: ServerSettings = ServerSettings()
+    prices: PriceSettings = PriceSettings()
+    dcgm: DcgmSettings = DcgmSettings()
+    host: HostSettings = HostSettings()
+    holders: HoldersSettings = HoldersSettings()
 
 
 def load_config(
@@ -45,8 +53,6 @@ def load_config(
         # Strict JSON: "5" is no number and `yes` is not 1, yet paths and days may be written as text.
         return Config.model_validate_json(json.dumps(sources.values), strict=True)
     except ValidationError as error:
-        from cli.config_problem import explain  # noqa: PLC0415  (JSON Schema costs memory, needed for the message only)
-
         raise Misconfigured(explain(error, sources, Config)) from error
 
 

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from cli.config import Config
-from cli.config_problem import allowed
+from cli.config_problem import Schema, allowed
 from cli.config_source import ENVIRONMENT_PREFIX, NESTING
+
+Definitions = Mapping[str, Schema]
 
 _HEAD = """\
 # Configuration
@@ -27,21 +28,45 @@ JSON Schema.
 def render_markdown() -> str:
     """The whole page."""
     schema = Config.model_json_schema()
-    definitions: Mapping[str, Any] = schema.get("$defs", {})
-    return "\n".join([_HEAD, *_sections(schema, definitions)])
+    return "\n".join([_HEAD, *_sections(schema, schema.get("$defs", {}))])
 
 
-def _sections(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+def _sections(schema: Schema, definitions: Definitions) -> Iterator[str]:
     for section, node in schema["properties"].items():
-        model = definitions[node["$ref"].rsplit("/", 1)[1]]
-        yield f"## `{section}`\n\n{' '.join(model['description'].split())}\n"
+        model = _models(node, definitions)[0]
+        yield f"## `{section}`\n\n{_prose(model)}\n"
         yield from _settings(section, model, definitions)
 
 
-def _settings(prefix: str, model: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+def _settings(prefix: str, model: Schema, definitions: Definitions) -> Iterator[str]:
     for key, node in model["properties"].items():
         name = f"{prefix}.{key}"
-        variable = ENVIRONMENT_PREFIX + name.replace(".", NESTING).upper()
-        default = f"default `{json.dumps(node['default'])}`" if "default" in node else "no default"
-        text = " ".join(node["description"].split())
-        yield f"### `{name}`\n\n{text}\n\n- {default}; {allowed(node, definitions)}\n- `{variable}`\n"
+        yield f"### `{name}`\n\n{_prose(node)}\n\n- {_default(node)}; {_shape(node, definitions)}"
+        # an item of a list has no name of its own, so no variable can reach it
+        yield "" if "[]" in name else f"- `{ENVIRONMENT_PREFIX}{name.replace('.', NESTING).upper()}`\n"
+        inner = f"{name}[]" if "items" in node else name
+        for nested in _models(node.get("items", node), definitions):
+            yield from _settings(inner, nested, definitions)
+
+
+def _default(node: Schema) -> str:
+    return f"default `{json.dumps(node['default'])}`" if "default" in node else "has to be given"
+
+
+def _shape(node: Schema, definitions: Definitions) -> str:
+    """What is allowed; of a mapping only that it is one, since its keys stand below."""
+    words, _, keys = allowed(node, definitions).partition(" with the keys ")
+    return words + (" or null" if keys.endswith(" or null") else "")
+
+
+def _models(node: Schema, definitions: Definitions) -> list[Schema]:
+    if "$ref" in node:
+        model = definitions[node["$ref"].rsplit("/", 1)[1]]
+        return [model] if "properties" in model else []
+    return [model for choice in node.get("anyOf", ()) for model in _models(choice, definitions)]
+
+
+def _prose(node: Schema) -> str:
+    """A docstring as Markdown: paragraphs in one line each, an indented formula as it stands."""
+    paragraphs = node["description"].split("\n\n")
+    return "\n\n".join(part if part.startswith("    ") else " ".join(part.split()) for part in paragraphs)

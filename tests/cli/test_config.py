@@ -1,4 +1,6 @@
 import os
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,33 @@ def test_times_and_days_in_the_file_stay_as_written(written):
 
 def test_exponents_are_numbers(written):
     assert load_config(written("agent: {interval_seconds: 1e1}"), {}, {}).agent.interval_seconds == 10
+
+
+def test_money_is_the_decimal_that_was_written(written):
+    text = "prices: {node: {usd_per_hour: 2.4987, as_of: 2026-01-01}}"
+    node = load_config(written(text), {"WATTLEDGER_PRICES__NODE__GPUS": "8"}, {}).prices.node
+    assert (node.usd_per_hour, node.as_of, node.gpus) == (Decimal("2.4987"), date(2026, 1, 1), 8)
+
+
+def test_rule_over_several_keys_names_the_section(written):
+    file = written("server:\n  tls_cert_file: a.pem\n")
+    wanted = "c.yaml:1: server: tls_cert_file is given without tls_key_file, allowed: both or neither"
+    assert refusal(file) == wanted
+
+
+@pytest.mark.parametrize("price", ["0", "-1", "0.0", ".inf", "1e9", "cheap", "null"])
+def test_price_of_zero_or_below_or_no_number_is_refused(written, price):
+    message = refusal(written(f"prices:\n  node:\n    as_of: 2026-01-01\n    usd_per_hour: {price}\n"))
+    assert message.startswith("c.yaml:4: prices.node.usd_per_hour: found ")
+    assert ", allowed: a " in message
+
+
+@pytest.mark.parametrize("url", ["localhost:9400", "ftp://x/metrics", "http://", ""])
+def test_dcgm_page_needs_an_address(url):
+    assert refusal(None, {"WATTLEDGER_DCGM__URL": url}) == (
+        f'environment variable WATTLEDGER_DCGM__URL: dcgm.url: found "{url}": '
+        "allowed: an http or https address, such as http://127.0.0.1:9400/metrics, or null"
+    )
 
 
 def test_chosen_data_directory_can_be_told_from_the_default(written):

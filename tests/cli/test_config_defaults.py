@@ -1,0 +1,43 @@
+"""A default that changes changes every installation that did not choose: it has to be changed here as well."""
+
+from cli.config import Config
+
+DEFAULTS = {
+    "agent": {
+        "interval_seconds": 1.0,
+        "call_timeout_seconds": 2.0,
+        "fsync_seconds": 30.0,
+        "journal_days": 14,
+        "finished_holder_seconds": 600.0,
+        "series_cap": 2000,
+        "cpu_budget_ratio": 0.01,
+        "method_hold_seconds": 60.0,
+        "idle_learning_seconds": 60.0,
+        "node_name": "",
+        "data_dir": "wattledger-data",
+    },
+    "server": {
+        "listen": "127.0.0.1:9477",
+        "token_file": None,
+        "tls_cert_file": None,
+        "tls_key_file": None,
+        "request_timeout_seconds": 10.0,
+        "max_connections": 32,
+    },
+    "prices": {
+        "node": None,
+        "instances": [],
+        "models": [],
+        "on_prem": [],
+        "fallback": "market_median",
+        "stale_after_days": 120,
+        "cloud_identity": "auto",
+    },
+    "dcgm": {"url": None, "interval_seconds": 15.0, "stale_after_seconds": 45.0},
+    "host": {"proc": "/proc", "sys": "/sys"},
+    "holders": {"passwd": "/etc/passwd", "system_processes": []},
+}
+
+
+def test_defaults_are_these():
+    assert Config().model_dump(mode="json") == DEFAULTS
