@@ -120,9 +120,7 @@ class Accountant:
         entry.settled.append(uuid)
         entry.bases[uuid] = _base_at(reading)
 
-    def _book_device(
-        self, entry: Entry, uuid: str, sweep: DeviceSweep, holders: Mapping[int, Holder]
-    ) -> None:
+    def _book_device(self, entry: Entry, uuid: str, sweep: DeviceSweep, holders: Mapping[int, Holder]) -> None:
         reading = sweep.device
         state = self._devices.get(uuid)
         if state is None:
@@ -232,9 +230,7 @@ class Accountant:
             entry.prices[price_id] = note
 
 
-def _rows(
-    uuid: str, hour_s: int, price_id: str, shares: list[Share], *, integrated: bool
-) -> list[Row]:
+def _rows(uuid: str, hour_s: int, price_id: str, shares: list[Share], *, integrated: bool) -> list[Row]:
     return [
         Row(
             hour_s,

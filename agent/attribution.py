@@ -171,9 +171,7 @@ def _energy_of_units(interval: Interval) -> tuple[list[int], EnergyMethod | None
     return [a + b for a, b in zip(base, rest, strict=True)], method
 
 
-def _energy_of_parts(
-    parts: Sequence[_Part], energy: int, idle_mw: int | None
-) -> tuple[list[int], EnergyMethod]:
+def _energy_of_parts(parts: Sequence[_Part], energy: int, idle_mw: int | None) -> tuple[list[int], EnergyMethod]:
     times = [part.ns for part in parts]
     working = [part.ns if part.account in _WORKING else 0 for part in parts]
     resting = [0 if part.account in _WORKING else part.ns for part in parts]

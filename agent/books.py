@@ -4,7 +4,7 @@ Owns the sums and nothing else: :meth:`Books.apply` is the only way in, live and
 a meter's cost is kept as gpu-nanoseconds times nano-dollars an hour, so that dollars are exact too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.entry import Base, Control, Entry, Row
@@ -36,6 +36,10 @@ class DeviceMeter:
     cost_numerator: int | None = None
 
 
+FINISHED = "__finished__"
+"""The holder that the amounts of finished holders go to, so that sums hold when their series go."""
+
+
 @dataclass(slots=True)
 class Books:
     """Everything that outlives a death of the agent."""
@@ -60,6 +64,8 @@ class Books:
     """Devices of the former boot whose energy since this boot's driver load is not booked yet."""
     hours: dict[int, HourBook] = field(default_factory=dict[int, HourBook])
     """The open hours."""
+    shape: int = 0
+    """Grows whenever a meter comes, goes, or gets its first price; not saved."""
 
     def apply(self, entry: Entry) -> None:
         """Add one entry's increments."""
@@ -91,6 +97,7 @@ class Books:
         self.boot_id = boot_id
         self.segments = segments
         self.meters.clear()
+        self.shape += 1
         self.devices = {uuid: DeviceMeter(device.name) for uuid, device in self.devices.items()}
         self.former = sorted({*self.former, *self.bases})
         self.bases.clear()
@@ -99,6 +106,29 @@ class Books:
         """Forget an hour that stands in the journal now."""
         del self.hours[hour_s]
         self.change += 1
+
+    def finished(self, present: Collection[tuple[str, str]], before_ns: int) -> list[CellKey]:
+        """Meters of holders that are not ``present`` (kind, name) and were last touched before ``before_ns``."""
+        return [
+            key
+            for key, meter in self.meters.items()
+            if key.holder
+            and key.holder != FINISHED
+            and meter.touched_ns < before_ns
+            and (key.holder_kind, key.holder) not in present
+        ]
+
+    def retire(self, keys: Iterable[CellKey]) -> None:
+        """Move the amounts of finished holders to :data:`FINISHED`."""
+        for key in keys:
+            meter = self.meters.pop(key)
+            target = self.meters.setdefault(key._replace(holder_kind="", holder=FINISHED), Meter())
+            target.gpu_ns += meter.gpu_ns
+            target.energy_mj += meter.energy_mj
+            if meter.cost_numerator is not None:
+                target.cost_numerator = (target.cost_numerator or 0) + meter.cost_numerator
+            target.touched_ns = max(target.touched_ns, meter.touched_ns)
+            self.shape += 1
 
     def _add_row(self, row: Row, entry: Entry) -> None:
         amount = _amount(self.hour(row.hour_s), row)
@@ -110,8 +140,11 @@ class Books:
         meter = self.meters.get(row.key.cell)
         if meter is None:
             meter = self.meters[row.key.cell] = Meter()
+            self.shape += 1
         meter.gpu_ns += row.gpu_ns
         meter.energy_mj += row.energy_mj
+        if meter.cost_numerator is None and row.key.price_id != NO_PRICE:
+            self.shape += 1
         meter.cost_numerator = self._cost(meter.cost_numerator, row.gpu_ns, row.key.price_id)
         meter.touched_ns = entry.monotonic_ns
 

@@ -57,6 +57,10 @@ class Journal:
         hours = [_hour_of(path) for path in self._folder.glob("*Z.json")]
         return max(hours, default=None)
 
+    def count(self) -> int:
+        """How many hours are kept."""
+        return sum(1 for _ in self._folder.glob("*Z.json"))
+
     def prune(self, oldest_hour_s: int) -> int:
         """Remove hours before ``oldest_hour_s``; returns how many."""
         old = [path for path in self._folder.glob("*Z.json") if _hour_of(path) < oldest_hour_s]

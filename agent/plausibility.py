@@ -35,9 +35,7 @@ def _memory_range(_: GpuReading, now: GpuReading) -> bool | None:
 
 
 def _nvlink_rate(_: GpuReading, now: GpuReading) -> bool | None:
-    rates = [
-        r for r in (now.links.nvlink_rx_bytes_per_second, now.links.nvlink_tx_bytes_per_second) if r is not None
-    ]
+    rates = [r for r in (now.links.nvlink_rx_bytes_per_second, now.links.nvlink_tx_bytes_per_second) if r is not None]
     limit = now.device.nvlink_max_bytes_per_second
     return None if limit is None or not rates else sum(rates) > limit * _BANDWIDTH_MARGIN
 

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from collectors.clock import NS_PER_SECOND, Clock
 from collectors.errors import SourceError
 from collectors.gpu_source import GpuSource
-from collectors.readings import DeviceFacts, DeviceSweep, XidEvent
+from collectors.readings import DeviceFacts, DeviceSweep, SourceName, XidEvent
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +95,11 @@ class Sampler:
         self._driver_error: str | None = None
         self._failing: dict[str, str] = {}
         self._discovered_ns: int | None = None
+
+    @property
+    def source_name(self) -> SourceName:
+        """What the readings come from."""
+        return self._source.name
 
     @property
     def facts(self) -> dict[str, DeviceFacts]:

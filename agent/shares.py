@@ -22,9 +22,7 @@ _PERCENT_STEPS = 1000
 class ShareWindow:
     """SM samples of one device (or MIG instance), by holder."""
 
-    samples: deque[tuple[int, Holder | None, int]] = field(
-        default_factory=deque[tuple[int, Holder | None, int]]
-    )
+    samples: deque[tuple[int, Holder | None, int]] = field(default_factory=deque[tuple[int, Holder | None, int]])
     pids: dict[int, Holder | None] = field(default_factory=dict[int, Holder | None])
 
     def add(

@@ -18,7 +18,7 @@ from agent.journal import Journal
 from agent.log_file import LogFile, decode_line, encode_line, write_atomically
 from agent.state_format import VERSION, Interner, decode_books, decode_entry, encode_books, encode_entry
 from collectors.errors import Misconfigured
-from ledger.hours import HourBook, RowKey, from_json, to_json
+from ledger.hours import CellKey, HourBook, RowKey, from_json, to_json
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,17 @@ class StateStore:
             return False
         self._opened().apply(entry)
         return True
+
+    def retire(self, keys: Sequence[CellKey]) -> None:
+        """Move the meters of finished holders to one that stands for them all; when the disk refuses, later."""
+        if not keys or self._pending:
+            return
+        try:
+            self._append([{"retire": keys}])
+        except OSError as error:
+            self._refused(error)
+            return
+        self._opened().retire(keys)
 
     def close_hours_but(self, hour_s: int) -> list[int]:
         """Move each open hour other than ``hour_s`` into the journal; returns those that were moved."""
@@ -236,6 +247,8 @@ def _replay(books: Books, record: Mapping[str, Any], entry: Entry | None) -> Non
         books.apply(entry)
     elif "open" in record:
         _open(books, from_json(record["open"]))
+    elif "retire" in record:
+        books.retire(CellKey(*key) for key in record["retire"])
     else:
         books.close(record["close"])
 

@@ -1,0 +1,175 @@
+"""Each holder's profile in the open hours: how it used what it held.
+
+Owns the sums of the open hours and their file. Means carry their own weights, so absent is absent. A profile is no
+account: it is saved every half minute, and a death of the agent may cost it that much.
+
+A row, as it stands in the journal::
+
+    {"gpu_uuid", "mig", "holder_kind", "holder",           # gpu_uuid is empty on rows of the host's CPU and I/O
+     "measures": {name: [weighted, ns, peak]},             # mean = weighted / ns
+     "totals": {name: amount}}
+
+Measures: ``duty_cycle_ppm``, ``sm_ppm``, ``tensor_ppm``, ``dram_ppm`` (of the device or MIG instance), ``memory_mib``
+(the holder's own), ``power_mw`` (attributed to the holder), ``power_limit_mw``, ``node_iowait_ppm``. Totals:
+``throttle_ns.REASON``, ``pcie_bytes``, ``nvlink_bytes`` (of the device while held), ``cpu_ns``, ``io_read_bytes``,
+``io_written_bytes``.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agent.accountant import DeviceView
+from agent.attribution import PPM
+from agent.log_file import write_atomically
+from collectors.clock import NS_PER_SECOND
+from collectors.holder import Holder
+from collectors.host import HolderUsage
+from collectors.readings import GpuReading
+
+_MIB = 1 << 20
+
+
+class ProfileKey(NamedTuple):
+    """Whose profile."""
+
+    hour_s: int
+    gpu_uuid: str
+    mig: str
+    holder_kind: str
+    holder: str
+
+
+@dataclass(slots=True)
+class _Row:
+    measures: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    totals: dict[str, int] = field(default_factory=dict[str, int])
+
+    def measure(self, name: str, value: float | None, ns: int, scale: int = 1) -> None:
+        if value is None:
+            return
+        amount = round(value * scale)
+        entry = self.measures.get(name)
+        if entry is None:
+            self.measures[name] = [amount * ns, ns, amount]
+            return
+        entry[0] += amount * ns
+        entry[1] += ns
+        entry[2] = max(entry[2], amount)
+
+    def add(self, name: str, amount: float) -> None:
+        self.totals[name] = self.totals.get(name, 0) + round(amount)
+
+
+@dataclass(slots=True)
+class ProfileBook:
+    """Profiles of the open hours."""
+
+    rows: dict[ProfileKey, _Row] = field(default_factory=dict[ProfileKey, _Row])
+    _throttle: dict[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    _usage: dict[Holder, HolderUsage] = field(default_factory=dict[Holder, HolderUsage])
+
+    def observe(self, hour_s: int, view: DeviceView, iowait_ratio: float | None) -> None:
+        """Take the interval that a sweep closed on one device."""
+        device = view.sweep.device
+        ns = view.interval_ns
+        throttled = self._throttle_since(device)
+        if ns <= 0:
+            return
+        energy: dict[tuple[str, Holder], int] = {}
+        for share in view.shares:
+            place = share.mig, share.holder
+            energy[place] = energy.get(place, 0) + share.energy_mj
+        readings = {"": device} | {part.mig.uuid: part for part in view.sweep.instances if part.mig}
+        for use in view.uses:
+            if use.holder is None:
+                continue
+            row = self._row(ProfileKey(hour_s, device.device.uuid, use.mig, use.holder.kind, use.holder.name))
+            _measure_reading(row, readings[use.mig], device, ns)
+            row.measure("memory_mib", None if use.memory_bytes is None else use.memory_bytes // _MIB, ns)
+            if device.energy_mj is not None:
+                power_mw = energy.get((use.mig, use.holder), 0) * NS_PER_SECOND // ns
+                row.measure("power_mw", power_mw, ns)
+            row.measure("node_iowait_ppm", iowait_ratio, ns, PPM)
+            for reason, amount in throttled.items():
+                row.add(f"throttle_ns.{reason}", amount)
+
+    def observe_usage(self, hour_s: int, usage: Mapping[Holder, HolderUsage]) -> None:
+        """Take the holders' CPU and I/O counters; the increments since the call before are booked."""
+        for holder, now in usage.items():
+            before = self._usage.get(holder)
+            row = self._row(ProfileKey(hour_s, "", "", holder.kind, holder.name))
+            for name in ("cpu_ns", "io_read_bytes", "io_written_bytes"):
+                value = getattr(now, name)
+                start = 0 if before is None else getattr(before, name) or 0
+                if value is not None and value > start:
+                    row.add(name, value - start)
+        self._usage = dict(usage)
+
+    def hours(self) -> set[int]:
+        """The hours that have rows."""
+        return {key.hour_s for key in self.rows}
+
+    def take(self, hour_s: int) -> list[dict[str, Any]]:
+        """The rows of an hour, which are forgotten."""
+        keys = sorted(key for key in self.rows if key.hour_s == hour_s)
+        return [_plain(key, self.rows.pop(key)) for key in keys]
+
+    def show(self, hour_s: int) -> list[dict[str, Any]]:
+        """The rows of an hour as they stand."""
+        return [_plain(key, self.rows[key]) for key in sorted(key for key in self.rows if key.hour_s == hour_s)]
+
+    def save(self, path: Path) -> None:
+        """Write all rows.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        write_atomically(
+            path, json.dumps([[*key, row.measures, row.totals] for key, row in self.rows.items()]).encode()
+        )
+
+    def load(self, path: Path, open_hours: Iterable[int]) -> None:
+        """Read rows of hours that are still open; what is not there or not readable is left out."""
+        kept = set(open_hours)
+        try:
+            for *key, measures, totals in json.loads(path.read_bytes()):
+                if key[0] in kept:
+                    self.rows[ProfileKey(*key)] = _Row(measures, totals)
+        except (OSError, ValueError, TypeError):
+            self.rows.clear()
+
+    def _row(self, key: ProfileKey) -> _Row:
+        row = self.rows.get(key)
+        if row is None:
+            row = self.rows[key] = _Row()
+        return row
+
+    def _throttle_since(self, device: GpuReading) -> dict[str, int]:
+        before = self._throttle.get(device.device.uuid, {})
+        now = device.throttle.duration_ns
+        self._throttle[device.device.uuid] = now
+        return {reason: value - before[reason] for reason, value in now.items() if value > before.get(reason, value)}
+
+
+def _measure_reading(row: _Row, part: GpuReading, device: GpuReading, ns: int) -> None:
+    activity = part.activity
+    row.measure("duty_cycle_ppm", activity.duty_cycle, ns, PPM)
+    row.measure("sm_ppm", activity.sm, ns, PPM)
+    row.measure("tensor_ppm", activity.tensor, ns, PPM)
+    row.measure("dram_ppm", activity.dram, ns, PPM)
+    row.measure("power_limit_mw", device.power.limit_watts, ns, 1000)
+    links = device.links
+    for name, rates in (
+        ("pcie_bytes", (links.pcie_rx_bytes_per_second, links.pcie_tx_bytes_per_second)),
+        ("nvlink_bytes", (links.nvlink_rx_bytes_per_second, links.nvlink_tx_bytes_per_second)),
+    ):
+        known = [rate for rate in rates if rate is not None]
+        if known:
+            row.add(name, sum(known) * ns / NS_PER_SECOND)
+
+
+def _plain(key: ProfileKey, row: _Row) -> dict[str, Any]:
+    return {**key._asdict(), "measures": row.measures, "totals": row.totals}

@@ -1,0 +1,262 @@
+"""The wiring of a node: the only place that builds its objects and starts its threads."""
+
+import logging
+import platform
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from agent.app import AgentApp
+from agent.budget import CpuBudget
+from agent.daemon import HostReader, NodeAgent, Parts, ProcessResolver, UsageReader
+from agent.node_families import NodeFamilies
+from agent.node_state import NodeStates
+from agent.opening import open_books
+from agent.poller import Poller
+from agent.sampler import Sampler
+from agent.store import StateStore
+from cli.config import Config
+from cli.node_options import NodeOptions, Simulation
+from collectors.cgroup_usage import HolderUsageCollector
+from collectors.clock import NS_PER_SECOND, Clock, SystemClock
+from collectors.cloud_identity import identify
+from collectors.cloud_metadata import CloudIdentity
+from collectors.dcgm_page import DcgmPage, merge
+from collectors.errors import Misconfigured, SourceError, Unavailable
+from collectors.gpu_source import GpuSource
+from collectors.host import HostCollector
+from collectors.nvml import NvmlSource
+from collectors.price_list import load
+from collectors.process_holders import SYSTEM_PROCESSES, ProcessHolders
+from collectors.readings import DeviceFacts, DeviceSweep
+from exporters.http_server import RunningServer, serve
+from ledger.hours import PriceNote
+from ledger.price import Price
+from ledger.price_book import PriceBook
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class NodePrices:
+    """Each device's price, asked once and kept."""
+
+    book: Callable[[int], PriceBook]
+    """Makes the price book once the number of GPUs is known."""
+    devices: Callable[[], list[DeviceFacts]]
+    """The devices known so far, in a stable order."""
+    _made: PriceBook | None = None
+    _prices: dict[str, Price | None] = field(default_factory=dict[str, Price | None])
+
+    def of(self, device: DeviceFacts) -> Price | None:
+        """The price in force for a device."""
+        if device.uuid not in self._prices:
+            known = self.devices()
+            if self._made is None:
+                self._made = self.book(max(1, len(known)))
+            place = next((i for i, facts in enumerate(known) if facts.uuid == device.uuid), device.index)
+            self._prices[device.uuid] = self._made.price_for(device, place)
+        return self._prices[device.uuid]
+
+    def noted(self, device: DeviceFacts) -> tuple[str, PriceNote] | None:
+        """The same as the books want it."""
+        price = self.of(device)
+        if price is None:
+            return None
+        note = PriceNote(
+            price.nano_usd_per_gpu_hour, price.source, price.as_of.isoformat(), price.capacity_type, price.estimate
+        )
+        return price.price_id, note
+
+
+@dataclass(slots=True)
+class _Sources:
+    """What is read: the machine, or a simulation of one."""
+
+    clock: Clock
+    gpu: GpuSource
+    resolver: ProcessResolver
+    interval_ns: Callable[[int], int]
+    host: HostReader | None = None
+    usage: UsageReader | None = None
+    dcgm: DcgmPage | None = None
+    identity: CloudIdentity | None = None
+
+
+@dataclass(slots=True)
+class Node:
+    """A node that runs: the agent's thread and the server."""
+
+    agent: NodeAgent
+    server: RunningServer
+    stop: threading.Event
+    thread: threading.Thread
+
+    def end(self) -> None:
+        """Stop sweeping, save, stop serving."""
+        self.stop.set()
+        self.thread.join()
+        self.server.close()
+
+
+def run_node(options: NodeOptions) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status.
+
+    Raises:
+        Misconfigured: a setting cannot be followed; the message is for the user.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    node = start_node(options)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    while not ended.wait(3600):
+        pass
+    node.end()
+    return 0
+
+
+def start_node(options: NodeOptions) -> Node:
+    """Build and start everything; see :func:`run_node`."""
+    config = options.config
+    source = None if options.simulation else NvmlSource(SystemClock())
+    simulation = options.simulation
+    if source is not None and options.simulate_without_driver:
+        reason = _missing_driver(source)
+        if reason is not None:
+            click.echo(f"No NVIDIA driver: {reason}\nSimulating a machine instead; nothing shown is measured.")
+            source, simulation = None, Simulation()
+    folder = _data_dir(config, simulated=simulation is not None)
+    name = config.agent.node_name or socket.gethostname()
+    store = StateStore(folder, name, "simulated" if simulation else "nvml")
+    sources = _measured(config, source) if source is not None else _simulated(config, simulation or Simulation(), store)
+    return _start(config, store, sources, name)
+
+
+def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> Node:
+    settings = config.agent
+    sampler = Sampler(sources.gpu, sources.clock, settings.call_timeout_seconds)
+    prices = NodePrices(
+        lambda count: PriceBook(config.prices, load(), sources.identity, count),
+        lambda: sorted(sampler.facts.values(), key=lambda facts: (facts.pci_bus_id or "", facts.uuid)),
+    )
+    accountant = open_books(store, sources.clock, settings, prices.noted)
+    simulated = sources.gpu.name == "simulated"
+    agent = NodeAgent(
+        Parts(
+            settings=settings,
+            clock=sources.clock,
+            sampler=sampler,
+            resolver=sources.resolver,
+            store=store,
+            accountant=accountant,
+            budget=CpuBudget(None if simulated else settings.cpu_budget_ratio),
+            interval_ns=sources.interval_ns,
+            host=sources.host,
+            usage=sources.usage,
+            fill=None if sources.dcgm is None else _filler(sources.dcgm),
+        )
+    )
+    app = AgentApp(
+        agent, NodeFamilies(agent, prices, name, _version()), NodeStates(agent, prices, name, _version()), name
+    )
+    server = serve(config.server, app)
+    what = "SIMULATED, nothing is measured" if simulated else "measuring"
+    _log.info("wattledger %s on %s: %s, books in %s", _version(), platform.node(), what, store.folder)
+    click.echo(f"Page: {server.url}/   metrics: {server.url}/metrics")
+    stop = threading.Event()
+    thread = threading.Thread(target=agent.run, args=(stop,), name="sweep")
+    thread.start()
+    if sources.dcgm is not None:
+        Poller("dcgm", sources.dcgm.read, config.dcgm.interval_seconds, sources.clock, agent.collectors).start(stop)
+    return Node(agent, server, stop, thread)
+
+
+def _filler(page: DcgmPage) -> Callable[[DeviceSweep], DeviceSweep]:
+    return lambda sweep: merge(sweep, page.current())
+
+
+def _missing_driver(source: NvmlSource) -> str | None:
+    try:
+        source.discover()
+    except Unavailable as error:
+        return str(error)
+    return None
+
+
+def _data_dir(config: Config, *, simulated: bool) -> Path:
+    """The directory chosen, or one of the figures' own kind."""
+    folder = config.agent.data_dir
+    if simulated and "data_dir" not in config.agent.model_fields_set:
+        return folder.with_name(f"{folder.name}-simulated")
+    return folder
+
+
+def _measured(config: Config, source: NvmlSource) -> _Sources:
+    clock = SystemClock()
+    proc, sys = config.host.proc, config.host.sys
+    resolver = ProcessHolders(
+        proc,
+        system_processes=SYSTEM_PROCESSES | frozenset(config.holders.system_processes),
+        passwd=config.holders.passwd,
+    )
+    return _Sources(
+        clock=clock,
+        gpu=source,
+        resolver=resolver,
+        interval_ns=lambda wished: wished,
+        host=HostCollector(clock, proc=proc, sys=sys),
+        usage=HolderUsageCollector(resolver.identity_of, proc=proc, sys=sys),
+        dcgm=_dcgm(config, clock),
+        identity=_identity(config),
+    )
+
+
+def _simulated(config: Config, simulation: Simulation, store: StateStore) -> _Sources:
+    from collectors.scenario import load_scenario  # noqa: PLC0415  (costs memory that a measured node has no use for)
+    from collectors.simulated import SimulatedSource  # noqa: PLC0415
+    from collectors.simulated_clock import SimulatedClock, start_for  # noqa: PLC0415
+    from collectors.simulated_host import SimulatedHost  # noqa: PLC0415
+
+    real = SystemClock()
+    saved = store.books.monotonic_ns if store.books is not None else None
+    clock = SimulatedClock(real, start_for(simulation.speed, real.wall_ns(), saved), simulation.speed)
+    wished = int(config.agent.interval_seconds * NS_PER_SECOND)
+    scenario = load_scenario(simulation.scenario, seed=simulation.seed)
+    source = SimulatedSource(scenario, clock, lambda: clock.sweep_interval_ns(wished))
+    return _Sources(
+        clock=clock,
+        gpu=source,
+        resolver=source,
+        interval_ns=clock.sweep_interval_ns,
+        host=SimulatedHost(scenario, source, lambda: clock.sweep_interval_ns(wished)),
+    )
+
+
+def _dcgm(config: Config, clock: Clock) -> DcgmPage | None:
+    if config.dcgm.url is None:
+        return None
+    return DcgmPage(config.dcgm.url, clock, stale_after_seconds=config.dcgm.stale_after_seconds)
+
+
+def _identity(config: Config) -> CloudIdentity | None:
+    if config.prices.cloud_identity == "off":
+        return None
+    try:
+        return identify(config.host.sys)
+    except SourceError as error:
+        _log.warning("cloud identity: %s", error)
+        return None
+
+
+def _version() -> str:
+    try:
+        return version("wattledger")
+    except PackageNotFoundError as error:
+        raise Misconfigured("wattledger is not installed: run it from its wheel or `make install`") from error
