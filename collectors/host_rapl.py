@@ -43,7 +43,7 @@ class _Zone:
 
 
 class Rapl:
-    """Sums the zones and carries the sum over wraps. After a failure it goes on from the sum; what it missed is lost."""
+    """Sums the zones and carries the sum over wraps. After a failure it goes on from there; what it missed is lost."""
 
     def __init__(self, sys: Path) -> None:
         self._root = sys / "class/powercap"
