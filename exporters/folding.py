@@ -66,7 +66,7 @@ def fold(
 
 
 def _hidden(series: Mapping[Labels, int], cap: int, nobody: Labels, before: Folded | None) -> AbstractSet[Labels]:
-    shown_before = before.series if before else {}
+    shown_before: Mapping[Labels, int] = before.series if before else {}
     hidden_before = before.hidden if before else frozenset[Labels]()
 
     def rank(labels: Labels) -> tuple[bool, int, Labels]:

@@ -17,7 +17,7 @@ Written by `wattledger metrics --markdown`; change `exporters/catalogue*.py` ins
 """
 
 
-def markdown() -> str:
+def render_markdown() -> str:
     """The whole page, ending in a newline."""
     sections = [f"## {title}\n\n{_table(metrics)}" for title, metrics in GROUPS]
     return "\n".join([_INTRODUCTION, *sections])

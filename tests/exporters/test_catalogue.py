@@ -5,7 +5,7 @@ import pytest
 
 from exporters import catalogue, catalogue_books
 from exporters.metric import HOST_HOLDER_LABELS, KUBERNETES_HOLDER_LABELS, SUFFIXES, Metric
-from exporters.metric_docs import markdown
+from exporters.metric_docs import render_markdown
 
 BY_NAME = pytest.mark.parametrize("metric", catalogue.ALL, ids=lambda metric: metric.name)
 CONTRACT = {
@@ -99,9 +99,9 @@ def test_a_declaration_cannot_be_changed():
 
 def test_the_committed_reference_is_what_the_catalogue_says(request):
     committed = request.config.rootpath / "docs" / "metrics.md"
-    assert committed.read_text(encoding="utf-8") == markdown(), "run `make generate`"
+    assert committed.read_text(encoding="utf-8") == render_markdown(), "run `make generate`"
 
 
 @BY_NAME
 def test_every_metric_has_its_row_in_the_reference(metric):
-    assert f"| `{metric.name}` | {metric.kind} |" in markdown()
+    assert f"| `{metric.name}` | {metric.kind} |" in render_markdown()
