@@ -83,9 +83,7 @@ class Balance(RuleBasedStateMachine):
 
     def _open(self):
         self.store = StateStore(self.folder, "node", "nvml")
-        self.accountant: Accountant = open_books(
-            self.store, self.clock, SETTINGS, lambda facts: PRICES.get(facts.uuid)
-        )
+        self.accountant: Accountant = open_books(self.store, self.clock, SETTINGS, lambda facts: PRICES.get(facts.uuid))
         append = self.store._file.append
 
         def guarded(data):
