@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 PAGES = sorted([*CHECKOUT.glob("*.md"), *DOCS.rglob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-SHELL = re.compile(r"^(?:\$ )?wattledger +(.+)$", re.MULTILINE)
+SHELL = re.compile(r"(?:^(?:\$ | {4})|`)wattledger +([^`\n]+)", re.MULTILINE)
 
 
 def text_of(page: Path) -> str:
