@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib.metadata
-import os
 import re
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ _SETTER = re.compile(
 _READS = re.compile(r"EventSet|Get(?!\w*(?:Remove|Destroy))|GpmSample|SystemRegister|Query")
 
 
-class FakeDriverUnavailable(RuntimeError):
+class FakeDriverUnavailable(RuntimeError):  # noqa: N818  (named for what it says)
     """The fake cannot be built here; the message says what is missing and how to get it."""
 
 
@@ -57,7 +56,7 @@ def nvml_header() -> Path:
 
 def setters(header: str) -> dict[str, str]:
     """Every function of ``nvml.h`` that changes something, with its parameters in C."""
-    plain = header.split("#ifdef NVML_NO_UNVERSIONED_FUNC_DEFS")[0]
+    plain = header.partition("#ifdef NVML_NO_UNVERSIONED_FUNC_DEFS")[0]
     return {name: parameters for name, parameters in _SETTER.findall(plain) if not _READS.search(name)}
 
 
@@ -106,7 +105,7 @@ def _compile(target: Path, generated: dict[str, str]) -> None:
         shutil.rmtree(work)
         raise FakeDriverUnavailable(f"gcc refused the fake driver:\n{result.stderr}")
     try:
-        os.rename(work, target.parent)
+        work.rename(target.parent)
     except OSError:  # another process built the same thing first
         shutil.rmtree(work)
 

@@ -21,7 +21,7 @@ LEAD_NS = 2_000_000
 """On the real clock a change is published this much before it takes effect, so no reader ever sees two truths."""
 
 
-class LayoutMismatch(RuntimeError):
+class LayoutMismatch(RuntimeError):  # noqa: N818  (named for what it says)
     """The built library has another idea of the control block than this Python code."""
 
 

@@ -28,6 +28,7 @@ uint64_t wattledger_fake_layout_hash(void) { return FAKE_LAYOUT_HASH; }
 void wattledger_fake_reset(void)
 {
     init_count = 0;
+    if (control != NULL) fake_announce(control);
     control = NULL;
     control_path[0] = '\0';
 }

@@ -13,7 +13,8 @@ from typing import Any, Self
 from tests.fakedriver import build, layout
 from tests.fakedriver.build import FakeDriverUnavailable
 from tests.fakedriver.control import Block, LayoutMismatch
-from tests.fakedriver.device import FakeDevice, FakeMig
+from tests.fakedriver.device import FakeDevice
+from tests.fakedriver.migs import FakeMig
 from tests.fakedriver.profiles import DeviceProfile
 from tests.fakedriver.readings import Process, Readings, Segment, Signals
 
@@ -89,7 +90,9 @@ class FakeDriver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -122,7 +125,7 @@ class FakeDriver:
     def load_into_pynvml(self) -> Generator[Any]:
         """pynvml of this process uses this driver; yields the module, and leaves it as it was found."""
         pynvml: Any = importlib.import_module("pynvml")
-        saved = pynvml.nvmlLib, dict(pynvml._nvmlGetFunctionPointer_cache), pynvml._nvmlLib_refcount  # noqa: SLF001
+        saved = pynvml.nvmlLib, dict(pynvml._nvmlGetFunctionPointer_cache), pynvml._nvmlLib_refcount
         outside = os.environ.get(ENVIRONMENT)
         os.environ[ENVIRONMENT] = str(self.control_path)
         _plug(pynvml, ctypes.CDLL(str(self.library_path)), {}, 0)
@@ -171,7 +174,7 @@ class FakeDriver:
 
     def _set_version(self, version: str) -> None:
         self._block.control.driver_version = version.encode()
-        self._block.control.old_slowdown_fields = int(version.split(".")[0]) < FIRST_WITH_NEW_FIELDS
+        self._block.control.old_slowdown_fields = int(version.partition(".")[0]) < FIRST_WITH_NEW_FIELDS
 
     def unload(self) -> None:
         """Every call answers DRIVER_NOT_LOADED from now on."""
@@ -241,6 +244,6 @@ class FakeDriver:
 
 def _plug(pynvml: Any, library: Any, cache: dict[str, Any], count: int) -> None:
     pynvml.nvmlLib = library
-    pynvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 (pynvml has no way to let go of a library)
-    pynvml._nvmlGetFunctionPointer_cache.update(cache)  # noqa: SLF001
-    pynvml._nvmlLib_refcount = count  # noqa: SLF001
+    pynvml._nvmlGetFunctionPointer_cache.clear()  # pynvml has no way of its own to let go of a library
+    pynvml._nvmlGetFunctionPointer_cache.update(cache)
+    pynvml._nvmlLib_refcount = count

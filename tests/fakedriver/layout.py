@@ -7,6 +7,7 @@ block and in the library, so neither can be used with a stranger's.
 import ctypes
 import hashlib
 from ctypes import c_char, c_int64, c_uint16, c_uint32, c_uint64
+from typing import Any
 
 MAGIC = 0x57415454_4C454447
 MAX_DEVICES = 16
@@ -271,9 +272,10 @@ HANG_BIT = 1 << 16
 DELAY_SHIFT = 32
 
 
-def _declaration(name: str, kind: type) -> str:
-    element, length = (kind._type_, kind._length_) if issubclass(kind, ctypes.Array) else (kind, None)
-    return f"    {_C_NAMES[element]} {name}{'' if length is None else f'[{length}]'};"
+def _declaration(name: str, kind: Any) -> str:
+    if hasattr(kind, "_length_"):
+        return f"    {_C_NAMES[kind._type_]} {name}[{kind._length_}];"
+    return f"    {_C_NAMES[kind]} {name};"
 
 
 def _structure(structure: type[ctypes.Structure]) -> str:
