@@ -1,0 +1,137 @@
+from dataclasses import replace
+
+from agent.units import UnitBuilder, activity_ppm
+from collectors.clock import NS_PER_SECOND
+from collectors.holder import Holder
+from collectors.readings import Activity, DeviceSweep, MigFacts, ProcessReading, ShareSample
+from ledger.accounts import Method
+from tests.agent.readings import reading, sweep
+
+A, B, DAEMON = Holder("container", "a"), Holder("slurm", "7"), Holder("system", "nv-hostengine")
+HOLDERS = {1: A, 2: B, 3: A, 9: DAEMON}
+
+
+def build(*sweeps, hold_seconds=60, implausible=False):
+    builder = UnitBuilder(hold_seconds * NS_PER_SECOND)
+    return [builder.build(each, HOLDERS, implausible=implausible) for each in sweeps][-1]
+
+
+def claims(unit):
+    return {claim.holder: (claim.weight, claim.replicas) for claim in unit.claims}
+
+
+def test_one_holder_has_the_device_to_itself():
+    (unit,), uses = build(sweep(pids=[1, 3], activity=0.5))
+
+    assert (unit.method, unit.activity_ppm) == (Method.EXCLUSIVE, 500_000)
+    assert claims(unit) == {A: (1, 1)}
+    assert [(use.holder, use.memory_bytes, use.used_share) for use in uses] == [(A, 2 << 30, 1.0)]
+
+
+def test_sm_samples_share_active_time_where_there_are_any():
+    samples = (ShareSample(1, 0, 0.6), ShareSample(2, 0, 0.2))
+
+    (unit,), _ = build(sweep(pids=[1, 2], activity=0.8, share_samples=samples))
+
+    assert (unit.method, claims(unit)) == (Method.SM, {A: (600, 1), B: (200, 1)})
+
+
+def test_an_interval_without_samples_is_shared_by_those_of_the_last_minute():
+    samples = (ShareSample(1, 0, 0.6), ShareSample(2, 0, 0.2))
+
+    (unit,), _ = build(sweep(0, pids=[1, 2], share_samples=samples), sweep(1, pids=[1, 2], activity=0.5))
+
+    assert (unit.method, claims(unit)) == (Method.SM, {A: (600, 1), B: (200, 1)})
+
+
+def test_memory_shares_where_no_sm_samples_are_to_be_had():
+    big = ProcessReading(1, "compute", 3 << 30)
+    small = ProcessReading(2, "compute", 1 << 30)
+
+    (unit,), _ = build(sweep(processes=(big, small), activity=0.5))
+
+    assert (unit.method, claims(unit)) == (Method.MEMORY, {A: (3072, 1), B: (1024, 1)})
+
+
+def test_equal_parts_where_nothing_tells_more():
+    blind = tuple(ProcessReading(pid, "compute") for pid in (1, 2))
+
+    (unit,), _ = build(sweep(processes=blind, activity=0.5))
+
+    assert (unit.method, claims(unit)) == (Method.EQUAL, {A: (1, 1), B: (1, 1)})
+
+
+def test_the_method_changes_only_after_another_has_held_for_the_hold_time():
+    shared = [sweep(0, pids=[1, 2], activity=0.5)]
+    shared += [sweep(t, pids=[1, 2], activity=0.5, share_samples=(ShareSample(1, 0, 0.5),)) for t in (1, 30, 60)]
+    later = sweep(61, pids=[1, 2], activity=0.5, share_samples=(ShareSample(1, 0, 0.5),))
+
+    assert build(*shared)[0][0].method is Method.MEMORY
+    assert build(*shared, later)[0][0].method is Method.SM
+
+
+def test_a_daemon_beside_a_holder_takes_nothing_unless_samples_show_its_work():
+    (quiet,), _ = build(sweep(pids=[1, 9], activity=0.5))
+    (working,), _ = build(sweep(pids=[1, 9], activity=0.5, share_samples=(ShareSample(9, 0, 0.1),)))
+
+    assert claims(quiet) == {A: (1, 1), DAEMON: (0, 1)}
+    assert claims(working) == {A: (0, 1), DAEMON: (100, 1)}
+
+
+def test_active_time_after_the_last_process_ended_goes_to_those_who_held_before():
+    (unit,), uses = build(sweep(0, pids=[1]), sweep(1, activity=0.3))
+
+    assert claims(unit) == {A: (1, 0)}
+    assert uses == ()
+
+
+def test_a_process_nobody_can_explain_is_a_claim_by_nobody():
+    (unit,), uses = build(sweep(pids=[77], activity=0.3))
+
+    assert claims(unit) == {None: (1, 1)}
+    assert uses[0].holder is None
+
+
+def test_an_unreadable_process_list_means_somebody_unknown_not_nobody():
+    (unit,), _ = build(sweep(activity=0.3, processes_known=False))
+
+    assert claims(unit) == {None: (1, 1)}
+
+
+def test_work_in_an_engine_counts_as_activity():
+    assert activity_ppm(Activity(duty_cycle=0.1, encoder=0.7)) == 700_000
+    assert activity_ppm(Activity(graphics=0.25)) == 250_000
+
+
+def test_without_duty_cycle_or_graphics_activity_is_not_known():
+    assert activity_ppm(Activity(encoder=0.7, dram=0.1)) is None
+
+
+def instance(uuid, slices, **more):
+    return replace(reading(**more), mig=MigFacts(uuid, 1, 0, f"{slices}g", slices, 7), energy_mj=None)
+
+
+def test_mig_instances_are_units_and_what_is_between_them_is_one_too():
+    parts = (instance("MIG-1", 3, pids=[1], activity=0.5), instance("MIG-2", 2, activity=Activity()))
+
+    units, uses = build(DeviceSweep(reading(activity=Activity(), mig_enabled=True), parts))
+
+    assert [(unit.mig, unit.slices, unit.activity_ppm) for unit in units] == [
+        ("MIG-1", 3, 500_000),
+        ("MIG-2", 2, None),
+        ("", 2, None),
+    ]
+    assert units[0].method is Method.MIG_SLICES
+    assert [(use.holder, use.mig) for use in uses] == [(A, "MIG-1")]
+
+
+def test_a_fully_cut_device_has_nothing_between_its_instances():
+    units, _ = build(DeviceSweep(reading(), (instance("MIG-1", 7),)))
+
+    assert [unit.mig for unit in units] == ["MIG-1"]
+
+
+def test_a_flagged_reading_marks_every_unit():
+    units, _ = build(DeviceSweep(reading(), (instance("MIG-1", 3),)), implausible=True)
+
+    assert all(unit.implausible for unit in units)
