@@ -30,12 +30,17 @@ class ScenarioTime:
 
     def __init__(self, clock: Clock, utc_offset_hours: float) -> None:
         self._clock = clock
-        self._offset_ns = clock.wall_ns() - clock.monotonic_ns() + int(utc_offset_hours * 4) * NS_PER_HOUR // 4
+        before_ns, wall_ns, after_ns = clock.monotonic_ns(), clock.wall_ns(), clock.monotonic_ns()
+        # A simulated clock is one timeline, but it moves between two readings.
+        self._one_timeline = before_ns <= wall_ns <= after_ns
+        ahead_ns = 0 if self._one_timeline else wall_ns - after_ns
+        self._offset_ns = ahead_ns + int(utc_offset_hours * 4) * NS_PER_HOUR // 4
 
     def instant(self, interval_ns: int) -> Instant:
         """Now, with the interval that means are taken over."""
         monotonic_ns = self._clock.monotonic_ns()
-        return Instant(monotonic_ns + self._offset_ns, max(1, interval_ns), monotonic_ns, self._clock.wall_ns())
+        wall_ns = monotonic_ns if self._one_timeline else self._clock.wall_ns()
+        return Instant(monotonic_ns + self._offset_ns, max(1, interval_ns), monotonic_ns, wall_ns)
 
     def now_ns(self) -> int:
         """Scenario time now."""

@@ -35,6 +35,7 @@ def sweep_interval_ns(interval_ns: int, speed: float) -> int:
 class SimulatedClock:
     """Simulated time from ``start_wall_ns`` on, at ``speed`` until it reaches the real present, then at 1.
 
+    Fast time stands still until the first wait, so that what is built before a first sweep costs no simulated time.
     Its monotonic clock is the same timeline as its wall clock, so it is comparable between processes. Where the real
     wall clock is set back below what was already shown, simulated time stands still until it is passed again.
 
@@ -53,7 +54,7 @@ class SimulatedClock:
         self._real = real
         self._speed = Fraction(round(speed * 1000), 1000)
         self._start_ns = start_wall_ns
-        self._real_start_ns = real.monotonic_ns()
+        self._real_start_ns = None if speed > 1 else real.monotonic_ns()
         self._latest_ns = start_wall_ns
         self._lock = threading.Lock()
 
@@ -75,7 +76,7 @@ class SimulatedClock:
     def wall_ns(self) -> int:
         """Simulated nanoseconds since the Unix epoch; never steps back, never past the real wall clock."""
         with self._lock:
-            elapsed_ns = self._real.monotonic_ns() - self._real_start_ns
+            elapsed_ns = 0 if self._real_start_ns is None else self._real.monotonic_ns() - self._real_start_ns
             ran_ns = self._start_ns + elapsed_ns * self._speed.numerator // self._speed.denominator
             self._latest_ns = max(self._latest_ns, min(ran_ns, self._real.wall_ns()))
             return self._latest_ns
@@ -84,8 +85,15 @@ class SimulatedClock:
         """The same timeline."""
         return self.wall_ns()
 
+    def begin(self) -> None:
+        """Let time run; the first :meth:`wait` does so by itself."""
+        with self._lock:
+            if self._real_start_ns is None:
+                self._real_start_ns = self._real.monotonic_ns()
+
     def wait(self, event: threading.Event, duration_ns: int) -> bool:
         """Wait for ``duration_ns`` of simulated time or until ``event`` is set; true if it was set."""
+        self.begin()
         target_ns = self.wall_ns() + duration_ns
         while not event.is_set() and (left_ns := target_ns - self.wall_ns()) > 0:
             real_ns = max(int(left_ns / self._speed), target_ns - self._real.wall_ns(), 1)

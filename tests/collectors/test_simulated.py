@@ -83,7 +83,7 @@ def test_another_seed_gives_other_devices_and_another_course():
     assert only(one).device.energy_mj != only(other).device.energy_mj
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(time_ns=moments)
 def test_every_reading_is_in_bounds(running, time_ns):
     clock, source = running
@@ -100,7 +100,7 @@ def test_every_reading_is_in_bounds(running, time_ns):
             assert reading.clocks.sm_hertz <= reading.device.max_sm_clock_hertz
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(time_ns=moments, length_ns=st.integers(0, DAY_NS))
 def test_energy_never_falls_but_at_a_driver_reload(running, time_ns, length_ns):
     clock, source = running
@@ -151,6 +151,25 @@ def test_a_wall_clock_that_steps_moves_neither_energy_nor_activity():
     clock.wall -= DAY_NS
     after = only(stepped).device
     assert (after.energy_mj, after.activity) == (before.energy_mj, before.activity)
+
+
+class Restless(HandClock):
+    """Moves between any two readings, as a fast clock does."""
+
+    def monotonic_ns(self) -> int:
+        self.advance(40_000_000)
+        return self.monotonic
+
+    wall_ns = monotonic_ns
+
+
+def test_a_fast_clock_that_moves_between_two_readings_still_gives_the_time_of_the_scenario():
+    clock = Restless(MONDAY_NS)
+    fast = source(clock)
+    reading = only(fast).device
+    exact = source(HandClock(reading.read_ns))
+    assert reading.energy_mj == only(exact).device.energy_mj
+    assert reading.share_samples == only(exact).device.share_samples
 
 
 def test_shares_of_two_holders_add_up_to_the_device():
