@@ -24,6 +24,8 @@ from ledger.apportion import apportion
 from ledger.hours import CellKey, PriceNote, RowKey
 
 _RELOAD_TOLERANCE_NS = 5 * NS_PER_SECOND
+_AWAITED_NS = 600 * NS_PER_SECOND
+"""After a reboot a device that the driver does not list is waited for this long."""
 _NS_PER_MJ_MW = NS_PER_SECOND
 
 PriceOf = Callable[[DeviceFacts], tuple[str, PriceNote] | None]
@@ -62,11 +64,13 @@ class Accountant:
     _bases: dict[str, Base] = field(default_factory=dict[str, Base])
     _last_price: dict[str, str] = field(default_factory=dict[str, str])
     _former: set[str] = field(default_factory=set[str])
+    _boot_ns: int = 0
 
     def __post_init__(self) -> None:
         self._bases = {uuid: replace(base) for uuid, base in self.books.bases.items()}
         self._last_price = dict(self.books.last_price)
         self._former = set(self.books.former)
+        self._boot_ns = self.hour_clock.segments[0][0]
 
     @property
     def known(self) -> Collection[str]:
@@ -100,6 +104,8 @@ class Accountant:
             self._book_device(entry, uuid, sweep, holders)
         for uuid in [uuid for uuid in self._bases if uuid not in sweeps]:
             self._book_absence(entry, uuid, now_ns)
+            if uuid in self._former and sweeps and now_ns - self._boot_ns >= _AWAITED_NS:
+                self._let_go(entry, uuid)
         entry.bases = {uuid: replace(base) for uuid, base in self._bases.items()}
         return [former, entry] if former.settled else [entry]
 
@@ -111,6 +117,12 @@ class Accountant:
             self._unobserved(entry, uuid, split_wall(last_wall, wall_ns), None, [])
         return entry
 
+    def _let_go(self, entry: Entry, uuid: str) -> None:
+        """The driver answers, but not for this device of the former boot: it is not in this machine any more."""
+        self._former.discard(uuid)
+        del self._bases[uuid]
+        entry.gone.append(uuid)
+
     def _settle(self, entry: Entry, uuid: str, reading: GpuReading) -> None:
         """What the device drew since this boot's driver load, before its first reading: unobserved."""
         self._former.discard(uuid)
@@ -118,7 +130,10 @@ class Accountant:
         since_ns = max(0, _loaded_ns(reading) or 0)
         self._unobserved(entry, uuid, [], reading.energy_mj, self.hour_clock.split(since_ns, reading.read_ns))
         entry.settled.append(uuid)
-        entry.bases[uuid] = _base_at(reading)
+        base = self._bases[uuid]
+        if reading.energy_mj is not None:
+            base.energy_ns, base.energy_mj, base.loaded_ns = reading.read_ns, reading.energy_mj, _loaded_ns(reading)
+        entry.bases[uuid] = replace(base)
 
     def _book_device(self, entry: Entry, uuid: str, sweep: DeviceSweep, holders: Mapping[int, Holder]) -> None:
         reading = sweep.device

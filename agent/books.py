@@ -80,8 +80,11 @@ class Books:
         for control in entry.controls:
             self._add_control(control, entry)
         self.bases.update(entry.bases)
-        if entry.settled:
-            self.former = [uuid for uuid in self.former if uuid not in entry.settled]
+        if entry.settled or entry.gone:
+            self.former = [uuid for uuid in self.former if uuid not in (*entry.settled, *entry.gone)]
+        for uuid in entry.gone:
+            self.bases.pop(uuid, None)
+            self.shape += 1
         for step in entry.steps:
             self.hour(step_hour(step)).steps.append(step)
 
@@ -93,14 +96,18 @@ class Books:
         return book
 
     def begin_boot(self, boot_id: str, segments: list[tuple[int, int]]) -> None:
-        """The machine was booted anew: counters begin at 0; hours and what was learnt stay."""
+        """The machine was booted anew: counters begin at 0; hours and what was learnt stay.
+
+        The devices of the former boot are booked on from the first of ``segments``, unobserved until they are met.
+        """
         self.boot_id = boot_id
         self.segments = segments
         self.meters.clear()
         self.shape += 1
         self.devices = {uuid: DeviceMeter(device.name) for uuid, device in self.devices.items()}
-        self.former = sorted({*self.former, *self.bases})
-        self.bases.clear()
+        self.former = sorted(self.bases)
+        start_ns = segments[0][0]
+        self.bases = {uuid: Base(start_ns, start_ns, None) for uuid in self.former}
 
     def close(self, hour_s: int) -> None:
         """Forget an hour that stands in the journal now."""

@@ -60,6 +60,8 @@ class Entry:
     """The hour clock's trajectory, when it changed."""
     settled: list[str] = field(default_factory=list[str])
     """Devices whose energy since this boot's driver load is booked hereby."""
+    gone: list[str] = field(default_factory=list[str])
+    """Devices of the former boot that this one does not have: they are let go."""
     hours_only: bool = False
     """A stretch before this boot: it belongs into its hours, not into counters that have begun at 0 since."""
 
@@ -74,6 +76,7 @@ class Entry:
         self.idle_mw.update(later.idle_mw)
         self.steps.extend(later.steps)
         self.settled.extend(later.settled)
+        self.gone.extend(later.gone)
         self.segments = later.segments or self.segments
 
 

@@ -53,6 +53,7 @@ def encode_entry(entry: Entry, interner: Interner) -> dict[str, Any]:
         "steps": [asdict(step) for step in entry.steps],
         "segments": entry.segments,
         "settled": entry.settled,
+        "gone": entry.gone,
         "hours_only": entry.hours_only,
     }
     record.update({key: value for key, value in optional.items() if value})
@@ -73,6 +74,7 @@ def decode_entry(record: Mapping[str, Any], keys: list[RowKey]) -> Entry:
         steps=[ClockStep(**step) for step in record.get("steps", ())],
         segments=_segments(record.get("segments")),
         settled=record.get("settled", []),
+        gone=record.get("gone", []),
         hours_only=record.get("hours_only", False),
     )
 

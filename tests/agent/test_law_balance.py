@@ -69,6 +69,7 @@ class Balance(RuleBasedStateMachine):
         self.time = {"GPU-0": 0, "GPU-1": 0}
         self.energy = {"GPU-0": 0, "GPU-1": 0}
         self.rebooted = set()
+        self.booted_ns = 0
         self.seen = {}
         self.full = False
 
@@ -116,6 +117,10 @@ class Balance(RuleBasedStateMachine):
             elif uuid in self.booked_to:
                 self.time[uuid] += self.clock.mono - self.booked_to[uuid]
                 self.booked_to[uuid] = self.clock.mono
+        if sweeps and self.clock.mono - self.booted_ns >= 600 * NS_PER_SECOND:
+            for uuid in self.rebooted - sweeps.keys():
+                del self.booked_to[uuid]
+                self.rebooted.discard(uuid)
         entries = self.accountant.book(self.clock.mono, self.clock.wall, sweeps, HOLDERS)
         self.store.save(entries)
         self.store.close_hours_but(self.accountant.hour_clock.wall_at(self.clock.mono) // NS_PER_HOUR * 3600)
@@ -168,8 +173,9 @@ class Balance(RuleBasedStateMachine):
         self.clock.mono = 3 * NS_PER_SECOND
         self.loaded = NS_PER_SECOND
         self.counter = {uuid: value % 50 for uuid, value in self.counter.items()}
-        self.rebooted |= self.booked_to.keys()
-        self.booked_to.clear()
+        self.rebooted = set(self.booked_to)
+        self.booted_ns = self.clock.mono
+        self.booked_to = dict.fromkeys(self.booked_to, self.clock.mono)
         self.last_read.clear()
         self.seen.clear()
         self._open()
