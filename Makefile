@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install up test check bench generate clean
+.PHONY: help install up test check lint types floors generated generate bench clean
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,12 +28,20 @@ up: install ## measure this machine, or simulate one; serve page and metrics (op
 test: install ## run the tests (a choice of them: ARGS="tests/cli -k config")
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: install ## lint, types, floors of the house, generated files
+check: lint types floors generated ## all four: lint, types, floors of the house, generated files
+
+lint: install ## ruff, and its format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: install ## mypy and pyright, strict
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+floors: install ## imports run down only
 	$(BIN)/lint-imports
+
+generated: install ## generated pages are what the code makes
 	$(BIN)/wattledger metrics --markdown | diff -u docs/metrics.md -
 	$(BIN)/wattledger config --markdown | diff -u docs/configuration.md -
 
