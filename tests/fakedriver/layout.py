@@ -122,6 +122,7 @@ class MigProfileSlot(ctypes.Structure):
         ("sm_count", c_uint32),
         ("reserved", c_uint32),
         ("memory_mib", c_uint64),
+        ("name", c_char * 32),
     ]
 
 
@@ -153,6 +154,7 @@ class Device(ctypes.Structure):
         ("mig_enabled", c_uint32),
         ("mig_max", c_uint32),
         ("persistence", c_uint32),
+        ("mig_unprivileged", c_uint32),
         ("pci_domain", c_uint32),
         ("pci_bus", c_uint32),
         ("pci_device", c_uint32),

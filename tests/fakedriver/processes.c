@@ -11,6 +11,7 @@ static nvmlReturn_t list(const struct target *t, unsigned int kind, unsigned int
     int64_t now = fake_now(t->c);
     unsigned int found = 0, room;
     REQUIRE_POINTER(count);
+    REQUIRE(t->m != NULL || !t->d->mig_enabled || !t->d->mig_unprivileged, NVML_ERROR_NO_PERMISSION);
     room = infos == NULL ? 0 : *count;
     for (unsigned int i = 0; i < FAKE_MAX_PROCESSES; i++) {
         const struct fake_ProcessSlot *p = &t->d->processes[i];
@@ -46,6 +47,30 @@ nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t device, uns
 {
     ENTER_ANY(nvmlDeviceGetMPSComputeRunningProcesses_v3, device);
     return list(&t, 3, count, infos);
+}
+
+/* Version 2, for programs on drivers before 510: the same struct under another name. */
+_Static_assert(sizeof(nvmlProcessInfo_v2_t) == sizeof(nvmlProcessInfo_t), "one layout");
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned int *count,
+                                                     nvmlProcessInfo_v2_t *infos)
+{
+    ENTER_ANY(nvmlDeviceGetComputeRunningProcesses_v2, device);
+    return list(&t, 1, count, (nvmlProcessInfo_t *)(void *)infos);
+}
+
+nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v2(nvmlDevice_t device, unsigned int *count,
+                                                      nvmlProcessInfo_v2_t *infos)
+{
+    ENTER_ANY(nvmlDeviceGetGraphicsRunningProcesses_v2, device);
+    return list(&t, 2, count, (nvmlProcessInfo_t *)(void *)infos);
+}
+
+nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v2(nvmlDevice_t device, unsigned int *count,
+                                                        nvmlProcessInfo_v2_t *infos)
+{
+    ENTER_ANY(nvmlDeviceGetMPSComputeRunningProcesses_v2, device);
+    return list(&t, 3, count, (nvmlProcessInfo_t *)(void *)infos);
 }
 
 /* splitmix64: whether a sample is missing depends on seed, process and period alone, so every reader misses the same. */

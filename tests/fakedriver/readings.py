@@ -78,6 +78,8 @@ class Readings(Signals, total=False):
     power_limit_mw: int
     performance_state: int
     persistence: bool
+    mig_unprivileged: bool
+    """With MIG on the process lists of the whole device are refused; those of its instances are not."""
     throttle_reasons: int
     """Mask of ``nvmlClocksEventReason*``."""
     throttle_ns: Mapping[str, int]
