@@ -170,15 +170,14 @@ class DeviceReader:
     ) -> tuple[ProcessReading, ...] | None:
         """From the parent's list; without the privilege to read that, from the instance's own."""
         if processes is None:
-            return instance.processes.read(now_ns)
+            return instance.processes(now_ns)
         return tuple(process for process in processes if instance.owns(process))
 
     def _read_instance(
         self, instance: Instance, now_ns: int, processes: tuple[ProcessReading, ...] | None
     ) -> GpuReading:
         """One instance. GPM counts whole GPU instances: where it is cut further, nobody's activity can be told."""
-        sampler = instance.gpm if instance.alone else None
-        metrics = {} if sampler is None else sampler.read(now_ns)
+        metrics = instance.read_gpm(now_ns)
         activity = assemble.instance_activity(metrics)
         return GpuReading(
             device=self.facts,

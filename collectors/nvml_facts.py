@@ -33,7 +33,11 @@ class Slot:
     """A device as the driver's index finds it: its handle and its UUID."""
 
     def __init__(self, index: int) -> None:
-        """Raise SourceError where the device does not tell who it is."""
+        """Ask the slot who is there.
+
+        Raises:
+            SourceError: it does not tell.
+        """
         self.index = index
         subject = f"GPU {index}"
         self.handle = must(subject, lambda: pynvml.nvmlDeviceGetHandleByIndex(index))

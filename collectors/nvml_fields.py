@@ -4,6 +4,7 @@ Owns the array's layout. Checks every field's own return code; a value that the 
 """
 
 import ctypes
+import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
 
@@ -32,6 +33,13 @@ _FROM_RAW: dict[int, Callable[[int], float]] = {
 """nvmlValueType_t to what the union's eight bytes mean; the bytes beyond a short value are not the driver's."""
 _AS_IT_IS = (2, 3)
 """The unsigned 64-bit types."""
+
+
+def from_raw(kind: int, raw: int) -> float | None:
+    """The value of that nvmlValueType_t in the union's eight bytes; ``None`` for no number, and for no known type."""
+    convert = _FROM_RAW.get(kind)
+    value = None if convert is None else convert(raw)
+    return value if value is None or math.isfinite(value) else None
 
 
 class _Answers:
@@ -95,8 +103,10 @@ class FieldBatch:
         for name, kind, code, value in zip(self._singles, kinds, codes, parts, strict=False):
             if code:
                 self._refused(code)
-            else:
-                values[name] = value if kind in _AS_IT_IS else _FROM_RAW[kind](value)
+            elif kind in _AS_IT_IS:
+                values[name] = value
+            elif (converted := from_raw(kind, value)) is not None:
+                values[name] = converted
         for name, start, stop in self._sums:
             self._add_up(name, list(zip(kinds, codes, parts, strict=True))[start:stop], values)
         return values
@@ -107,7 +117,9 @@ class FieldBatch:
             if code:
                 self._refused(code)
                 return
-        values[name] = sum(_FROM_RAW[kind](value) for kind, _, value in answers)
+        parts = [from_raw(kind, value) for kind, _, value in answers]
+        if None not in parts:
+            values[name] = sum(part for part in parts if part is not None)
 
     def _refused(self, code: int) -> None:
         if code != UNANSWERED:

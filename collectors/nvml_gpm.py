@@ -1,12 +1,13 @@
 """GPM: what the parts of a Hopper or newer chip did between two samples of its counters.
 
-Owns two sample buffers and one metrics struct for each device or MIG GPU instance. At each reading one new sample is
-taken and held against that of an earlier reading, so nothing waits; must never turn streaming on.
+Owns two sample buffers for each device or MIG GPU instance, and one metrics struct for each device with its instances.
+At each reading one new sample is taken and held against that of an earlier reading, so nothing waits. Must never turn
+streaming on.
 """
 
 import ctypes
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 import pynvml
@@ -38,19 +39,24 @@ _METRIC_ROOM = 40 * 512
 _UNANSWERED = 0xFFFFFFFF
 
 
+def _scratch() -> "ctypes.Array[ctypes.c_char]":
+    return ctypes.create_string_buffer(_HEAD_BYTES + _METRIC_ROOM)
+
+
 @dataclass(frozen=True, slots=True)
 class GpmFunctions:
-    """The driver's GPM, where it has all of it."""
+    """The driver's GPM, where it has all of it, and one metrics struct for a device and its instances."""
 
     alloc: Function
     free: Function
     sample: Function
     mig_sample: Function
     metrics: Function
+    scratch: "ctypes.Array[ctypes.c_char]" = field(default_factory=_scratch)
 
     @classmethod
     def of(cls, library: Library) -> "GpmFunctions | None":
-        """``None`` for a driver from before GPM."""
+        """``None`` for a driver from before GPM. One for each device: they are read in different threads."""
         names = ("SampleAlloc", "SampleFree", "SampleGet", "MigSampleGet", "MetricsGet")
         found = [library.function(f"nvmlGpm{name}") for name in names]
         alloc, free, sample, mig_sample, metrics = found
@@ -93,7 +99,7 @@ class GpmSampler:
         self._base: ctypes.c_void_p | None = None
         self._spare: ctypes.c_void_p | None = None
         self._base_ns = 0
-        self._struct = ctypes.create_string_buffer(_HEAD_BYTES + _METRIC_ROOM)
+        self._struct = functions.scratch
         self._metrics_at = ctypes.addressof(self._struct) + _HEAD_BYTES
         self._all_metrics = metrics
         self._ask_for(metrics)
@@ -128,6 +134,14 @@ class GpmSampler:
         before, self._base, self._base_ns = self._base, sample, now_ns
         self._spare = before
         return {} if before is None else self._between(before, sample, now_ns)
+
+    def restart(self) -> None:
+        """Compare with nothing that was sampled before."""
+        if self._spare is None:
+            self._spare = self._base
+        elif self._base is not None:
+            self._functions.free(self._base)
+        self._base = None
 
     def free(self) -> None:
         """Give the sample buffers back; only while no reading is under way."""

@@ -29,10 +29,45 @@ class Instance:
     def __init__(self, library: Library, handle: int, facts: MigFacts, gpm: GpmSampler | None) -> None:
         self.facts = facts
         self.memory = ScalarBatch(library, handle, facts.uuid, (MEMORY,))
-        self.processes = ProcessLists(library, handle, facts.uuid)
         self.gpm = gpm
+        self._library = library
+        self._handle = handle
+        self._processes: ProcessLists | None = None
         self.alone = True
         """No other compute instance shares its GPU instance."""
+
+    def processes(self, now_ns: int) -> tuple[ProcessReading, ...] | None:
+        """By its own lists, for when the parent's may not be read; ``None`` where these cannot be read either.
+
+        Raises:
+            DeviceLost: the device is gone.
+            DriverGone: the driver is.
+        """
+        if self._processes is None:
+            self._processes = ProcessLists(self._library, self._handle, self.facts.uuid)
+        return self._processes.read(now_ns)
+
+    def read_gpm(self, now_ns: int) -> dict[int, float]:
+        """Its GPM metrics; empty while it shares its GPU instance, which is all that GPM can tell apart.
+
+        Raises:
+            DeviceLost: the device is gone.
+            DriverGone: the driver is.
+        """
+        if self.gpm is None:
+            return {}
+        if self.alone:
+            return self.gpm.read(now_ns)
+        self.gpm.restart()
+        return {}
+
+    def forget_refusals(self) -> None:
+        """Ask everything again at the next reading."""
+        self.memory.forget_refusals()
+        if self._processes is not None:
+            self._processes.forget_refusals()
+        if self.gpm is not None:
+            self.gpm.forget_refusals()
 
     def owns(self, process: ProcessReading) -> bool:
         """Whether the process, as the parent's list has it, runs here."""
@@ -99,10 +134,7 @@ class MigWalk:
         """Ask every instance everything again at the next reading."""
         for slot in self._slots:
             if slot.instance is not None:
-                slot.instance.memory.forget_refusals()
-                slot.instance.processes.forget_refusals()
-                if slot.instance.gpm is not None:
-                    slot.instance.gpm.forget_refusals()
+                slot.instance.forget_refusals()
 
     def _most(self) -> int:
         return may(self._subject, lambda: pynvml.nvmlDeviceGetMaxMigDeviceCount(handle_of(self._handle))) or 0

@@ -141,7 +141,8 @@ class ShareSamples:
         self._count = ctypes.c_uint()
         self._last_us = 0
         self._wall_less_monotonic_ns: int | None = None
-        self._make_room(_ROOM)
+        self._room = 0
+        self._array: ctypes.Array[ctypes.c_char] | None = None
 
     def _make_room(self, room: int) -> None:
         self._room = room
@@ -168,16 +169,19 @@ class ShareSamples:
             raise_if_fatal(code, self._subject)
             self._asking.refused(code, now_ns)
             return ()
+        if self._array is None:
+            return ()
         return self._new(ctypes.string_at(self._array, min(self._count.value, self._room) * _SAMPLE.size))
 
     def _fetch(self, call: Function) -> int:
+        """Without an array the driver tells how much room it wants, as nvml.h has it; that is asked once."""
         code = pynvml.NVML_ERROR_INSUFFICIENT_SIZE
         for _ in range(_TRIES):
             self._count.value = self._room
             code = call(self._handle, self._array, ctypes.byref(self._count), ctypes.c_ulonglong(self._last_us))
             if code != pynvml.NVML_ERROR_INSUFFICIENT_SIZE:
                 break
-            self._make_room(2 * max(self._count.value, self._room))
+            self._make_room(2 * max(self._count.value, self._room, _ROOM // 2))
         return code
 
     def _new(self, raw: bytes) -> tuple[ShareSample, ...]:

@@ -116,14 +116,22 @@ def test_processes_go_to_the_instance_they_run_in(rig):
 
 def test_without_the_privilege_for_the_whole_device_the_instances_still_tell_their_processes(rig):
     device = rig.driver.device(0)
-    slots = device.mig(["1g.10gb", "2g.20gb"])
+    device.set(mig_unprivileged=True)
+    device.mig(["1g.10gb", "2g.20gb"])
     device.processes([Process(pid=10, share=0.5, memory_bytes=GIB, mig=0)])
+    for _ in range(2):
+        sweep = rig.sweep(seconds=1)
+        assert not sweep.device.processes_known
+        assert [[one.pid for one in reading.processes] for reading in sweep.instances] == [[10], []]
+        assert [reading.processes_known for reading in sweep.instances] == [True, True]
+
+
+def test_lists_that_nobody_may_read_are_unknown_in_the_instances_too(rig):
+    device = rig.driver.device(0)
+    device.mig(["1g.10gb"])
     for kind in ("Compute", "Graphics", "MPSCompute"):
         device.fail(f"nvmlDeviceGet{kind}RunningProcesses_v3", pynvml.NVML_ERROR_NO_PERMISSION)
-    sweep = rig.sweep(seconds=1)
-    assert len(slots) == 2
-    assert not sweep.device.processes_known
-    assert not sweep.instances[0].processes_known
+    assert not rig.sweep(seconds=1).instances[0].processes_known
 
 
 def test_an_instance_made_or_destroyed_is_noticed_at_the_next_reading(rig):
@@ -164,7 +172,23 @@ def test_slices_of_the_parent_come_from_its_largest_profile(tmp_path):
         assert [(one.mig.compute_slices, one.mig.parent_slices) for one in rig.sweep().instances] == [(1, 4), (2, 4)]
 
 
-def test_one_instance_that_fails_its_memory_call_keeps_its_siblings(rig):
+def test_compute_instances_of_one_gpu_instance_share_it(hopper):
+    device = hopper.driver.device(0)
+    first = device.mig(["1c.3g.40gb"])[0]
+    second = device.add_mig("2c.3g.40gb", gpu_instance=first.gpu_instance_id)
+    first.set(sm=0.5)
+    device.processes([Process(pid=10 + slot, share=0.2, memory_bytes=GIB, mig=slot) for slot in range(2)])
+    hopper.sweep()
+    readings = hopper.sweep(seconds=1).instances
+    assert [(one.mig.profile, one.mig.compute_slices) for one in readings] == [("1c.3g.40gb", 1), ("2c.3g.40gb", 2)]
+    assert [[process.pid for process in one.processes] for one in readings] == [[10], [11]]
+    assert [(one.activity, one.activity_source) for one in readings] == [(Activity(), None)] * 2
+    device.destroy_mig(second.slot)
+    hopper.sweep(seconds=1)
+    assert hopper.sweep(seconds=1).instances[0].activity.sm == 0.5
+
+
+def test_an_instance_that_cannot_be_identified_is_met_again_at_the_next_reading(rig):
     device = rig.driver.device(0)
     device.mig(["1g.10gb", "2g.20gb"])
     device.fail("nvmlDeviceGetAttributes_v2", pynvml.NVML_ERROR_UNKNOWN)

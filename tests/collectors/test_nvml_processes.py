@@ -93,11 +93,14 @@ def test_an_older_driver_answers_by_the_second_version(tmp_path):
     with nvml_rig(tmp_path, [profiles.h100()], missing_symbols=missing) as rig:
         rig.driver.device(0).processes([Process(pid=1, share=0.1, memory_bytes=GIB)])
         reading = rig.reading(seconds=1)
-        calls = rig.driver.calls()
-        if any(calls.get(name.replace("_v3", "_v2")) for name in missing):
-            assert [one.pid for one in reading.processes] == [1]
-        else:
-            assert not reading.processes_known
+        assert (reading.processes, reading.processes_known) == ((ProcessReading(1, "compute", GIB),), True)
+
+
+def test_a_driver_with_neither_version_leaves_them_unknown(tmp_path):
+    kinds = ("Compute", "Graphics", "MPSCompute")
+    missing = tuple(f"nvmlDeviceGet{kind}RunningProcesses_v{version}" for kind in kinds for version in (2, 3))
+    with nvml_rig(tmp_path, [profiles.h100()], missing_symbols=missing) as rig:
+        assert not rig.reading().processes_known
 
 
 def test_shares_are_ratios_with_the_drivers_stamp(rig):

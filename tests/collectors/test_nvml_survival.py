@@ -73,6 +73,24 @@ def test_a_library_of_another_version_than_the_driver_asks_for_a_restart(tmp_pat
             rig.discover()
 
 
+def test_an_initialization_that_hangs_is_told_and_its_late_end_taken(tmp_path):
+    with nvml_rig(tmp_path, [profiles.h100()], answer_seconds=0.05, discover=False) as rig:
+        rig.driver.hang("nvmlInitWithFlags")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="nvmlInit: the driver has not answered"):
+                rig.discover()
+        rig.driver.release()
+
+        def found():
+            try:
+                return len(uuids(rig)) == 1
+            except Unavailable:
+                return False
+
+        eventually(found)
+        assert rig.driver.calls()["nvmlInitWithFlags"] == 1
+
+
 def test_a_lost_device_is_lost_alone(rig):
     rig.driver.device(1).lose()
     with pytest.raises(DeviceLost, match=r"GPU 1 .*fallen off the bus"):
