@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from agent.books import Books, DeviceMeter, Meter
 from exporters import catalogue_books as names
 from exporters.exposition import Family, Labels, SeriesCache, decimal
-from exporters.folding import Folded, fold
 from exporters.metric import Metric
 from ledger.hours import CellKey
 
+OTHER = "__other__"
+"""The holder of what passes the cap of a family."""
 COST_PLACES = 15
 _NUMERATOR_PER_UNIT = 3_600_000
 """A cost numerator (nanoseconds x nano-dollars an hour) over this is 10^-15 dollars."""
@@ -55,28 +56,20 @@ class _Assigned:
     spec: _Spec
     cache: SeriesCache
     series: list[tuple[str, list[Meter]]] = field(default_factory=list[tuple[str, list[Meter]]])
-    folded: Folded | None = None
+    folded_holders: int = 0
 
-    def assign(self, meters: Iterable[tuple[CellKey, Meter]], cap: int) -> None:
-        sums: dict[Labels, int] = {}
+    def assign(self, meters: Iterable[tuple[CellKey, Meter]]) -> None:
         members: dict[Labels, list[Meter]] = {}
+        folded: set[tuple[str, str]] = set()
         for key, meter in meters:
-            value = self.spec.value(meter)
-            if value is None:
+            if self.spec.value(meter) is None:
                 continue
-            labels = self.spec.labels(key)
-            sums[labels] = sums.get(labels, 0) + value
-            members.setdefault(labels, []).append(meter)
-        self.folded = fold(sums, cap, before=self.folded)
-        shown: dict[Labels, list[Meter]] = {labels: [] for labels in self.folded.series}
-        other = next(iter(shown), ())
-        for labels, parts in members.items():
-            if labels in self.folded.hidden:
-                other = (*labels[:-2], "", "__other__")
-                shown[other].extend(parts)
-            else:
-                shown[labels].extend(parts)
-        self.series = [(self.cache.prefix(*labels), parts) for labels, parts in shown.items()]
+            if meter.folded:
+                folded.add((key.holder_kind, key.holder))
+            shown = key._replace(holder_kind="", holder=OTHER) if meter.folded else key
+            members.setdefault(self.spec.labels(shown), []).append(meter)
+        self.series = [(self.cache.prefix(*labels), parts) for labels, parts in members.items()]
+        self.folded_holders = len(folded)
 
     def family(self) -> Family:
         value, places = self.spec.value, self.spec.places
@@ -96,8 +89,7 @@ class _Assigned:
 class AccountFamilies:
     """Families of one node's books."""
 
-    def __init__(self, node: str, cap: int) -> None:
-        self._cap = cap
+    def __init__(self, node: str) -> None:
         self._assigned = [_Assigned(spec, SeriesCache(spec.metric, node)) for spec in SPECS]
         self._controls = {
             metric.name: SeriesCache(metric, node)
@@ -111,13 +103,13 @@ class AccountFamilies:
         if shape != self._shape:
             present = [(key, meter) for key, meter in books.meters.items() if key.gpu_uuid in books.bases]
             for assigned in self._assigned:
-                assigned.assign(present, self._cap)
+                assigned.assign(present)
             self._shape = shape
         return [*(assigned.family() for assigned in self._assigned), *self._control_families(books)]
 
     def _control_families(self, books: Books) -> list[Family]:
         devices = {uuid: device for uuid, device in books.devices.items() if uuid in books.bases}
-        folded = {assigned.spec.metric.name: assigned.folded.holders for assigned in self._assigned if assigned.folded}
+        folded = {assigned.spec.metric.name: assigned.folded_holders for assigned in self._assigned}
         return [
             self._control(names.GPU_ACCOUNTED_SECONDS, devices, lambda d: d.accounted_ns, 9),
             self._control(names.GPU_ENERGY, devices, lambda d: d.energy_mj, 3),

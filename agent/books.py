@@ -24,6 +24,8 @@ class Meter:
     """gpu-nanoseconds x nano-dollars per hour; ``None``: never priced."""
     touched_ns: int = 0
     """Monotonic time of the last increment."""
+    folded: bool = False
+    """Shown within ``__other__`` only: it came when its family was full, and so it stays, lest a counter fall."""
 
 
 @dataclass(slots=True)
@@ -64,8 +66,14 @@ class Books:
     """Devices of the former boot whose energy since this boot's driver load is not booked yet."""
     hours: dict[int, HourBook] = field(default_factory=dict[int, HourBook])
     """The open hours."""
+    series_cap: int = 1_000_000
+    """Most meters of holders to be shown by themselves; not saved."""
     shape: int = 0
     """Grows whenever a meter comes, goes, or gets its first price; not saved."""
+    _shown: int = 0
+
+    def __post_init__(self) -> None:
+        self._shown = sum(1 for key, meter in self.meters.items() if _is_held(key) and not meter.folded)
 
     def apply(self, entry: Entry) -> None:
         """Add one entry's increments."""
@@ -103,6 +111,7 @@ class Books:
         self.boot_id = boot_id
         self.segments = segments
         self.meters.clear()
+        self._shown = 0
         self.shape += 1
         self.devices = {uuid: DeviceMeter(device.name) for uuid, device in self.devices.items()}
         self.former = sorted(self.bases)
@@ -119,10 +128,7 @@ class Books:
         return [
             key
             for key, meter in self.meters.items()
-            if key.holder
-            and key.holder != FINISHED
-            and meter.touched_ns < before_ns
-            and (key.holder_kind, key.holder) not in present
+            if _is_held(key) and meter.touched_ns < before_ns and (key.holder_kind, key.holder) not in present
         ]
 
     def retire(self, keys: Iterable[CellKey]) -> None:
@@ -136,6 +142,7 @@ class Books:
                 target.cost_numerator = (target.cost_numerator or 0) + meter.cost_numerator
             target.touched_ns = max(target.touched_ns, meter.touched_ns)
             self.shape += 1
+            self._shown -= not meter.folded
 
     def _add_row(self, row: Row, entry: Entry) -> None:
         amount = _amount(self.hour(row.hour_s), row)
@@ -146,14 +153,21 @@ class Books:
             return
         meter = self.meters.get(row.key.cell)
         if meter is None:
-            meter = self.meters[row.key.cell] = Meter()
-            self.shape += 1
+            meter = self.meters[row.key.cell] = self._new_meter(row.key.cell)
         meter.gpu_ns += row.gpu_ns
         meter.energy_mj += row.energy_mj
         if meter.cost_numerator is None and row.key.price_id != NO_PRICE:
             self.shape += 1
         meter.cost_numerator = self._cost(meter.cost_numerator, row.gpu_ns, row.key.price_id)
         meter.touched_ns = entry.monotonic_ns
+
+    def _new_meter(self, key: CellKey) -> Meter:
+        self.shape += 1
+        if not _is_held(key):
+            return Meter()
+        folded = self._shown >= self.series_cap
+        self._shown += not folded
+        return Meter(folded=folded)
 
     def _add_control(self, control: Control, entry: Entry) -> None:
         device = self.devices[control.gpu_uuid]
@@ -179,6 +193,10 @@ class Books:
     def _note_price(self, hour_s: int, price_id: str) -> None:
         if price_id != NO_PRICE:
             self.hours[hour_s].prices.setdefault(price_id, self.prices[price_id])
+
+
+def _is_held(key: CellKey) -> bool:
+    return key.holder not in ("", FINISHED)
 
 
 def step_hour(step: ClockStep) -> int:

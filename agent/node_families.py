@@ -32,7 +32,7 @@ class NodeFamilies:
         self._simulated = agent.parts.sampler.source_name == "simulated"
         self._gpu = GpuFamilies(node, agent.parts.sampler.source_name)
         self._host = HostFamilies(node)
-        self._accounts = AccountFamilies(node, agent.parts.settings.series_cap)
+        self._accounts = AccountFamilies(node)
         self._caches: dict[str, SeriesCache] = {}
 
     def families(self) -> list[Family]:

@@ -89,7 +89,7 @@ def encode_books(books: Books) -> dict[str, Any]:
         "change": books.change,
         "monotonic_ns": books.monotonic_ns,
         "meters": [
-            [*key, meter.gpu_ns, meter.energy_mj, meter.cost_numerator, meter.touched_ns]
+            [*key, meter.gpu_ns, meter.energy_mj, meter.cost_numerator, meter.touched_ns, meter.folded]
             for key, meter in books.meters.items()
         ],
         "devices": {uuid: asdict(device) for uuid, device in books.devices.items()},

@@ -22,7 +22,7 @@ from ledger.hours import CellKey, HourBook, RowKey, from_json, to_json
 
 _log = logging.getLogger(__name__)
 
-_COMPACT_BYTES = 8 << 20
+COMPACT_BYTES = 8 << 20
 _OTHER_KIND = (
     "{folder}: holds {found} figures and {wanted} ones were about to be written into it; "
     "give {wanted} figures a directory of their own with --data-dir"
@@ -32,8 +32,14 @@ _OTHER_KIND = (
 class StateStore:
     """Books on disk. One process at a time holds a directory."""
 
-    def __init__(self, folder: Path, node: str, source: str) -> None:
+    def __init__(self, folder: Path, node: str, source: str, *, series_cap: int = 1_000_000) -> None:
         """Open the directory, making it where it is not there.
+
+        Args:
+            folder: the data directory.
+            node: the node's name.
+            source: what the figures come from; measured and simulated ones never share a directory.
+            series_cap: most meters of holders that are shown by themselves.
 
         Raises:
             Misconfigured: not writable, held by another agent, of another kind, or written by a newer version.
@@ -48,6 +54,7 @@ class StateStore:
         except OSError as error:
             os.close(self._lock)
             raise Misconfigured(f"{folder}: {error.strerror}; the agent must be able to write there") from error
+        self._series_cap = series_cap
         self._pending: list[Entry] = []
         self._failed = False
         self.books: Books | None = None
@@ -59,6 +66,7 @@ class StateStore:
         Raises:
             OSError: the disk is full or fails.
         """
+        books.series_cap = self._series_cap
         self.books = books
         self.compact()
 
@@ -133,7 +141,7 @@ class StateStore:
     def sync(self) -> None:
         """Force the log to the disk, and start it anew where it has grown long."""
         self._file.sync()
-        if self._file.length > _COMPACT_BYTES:
+        if self._file.length > COMPACT_BYTES:
             self._compact_if_possible()
 
     def compact(self) -> None:
@@ -199,6 +207,8 @@ class StateStore:
 
     def _load(self) -> Books | None:
         books = self._load_snapshot()
+        if books is not None:
+            books.series_cap = self._series_cap
         keys: list[RowKey] = []
         for record in self._file.records():
             entry = decode_entry(record["e"], keys) if "e" in record else None

@@ -134,7 +134,8 @@ def start_node(options: NodeOptions) -> Node:
             source, simulation = None, Simulation()
     folder = _data_dir(config, simulated=simulation is not None)
     name = config.agent.node_name or socket.gethostname()
-    store = StateStore(folder, name, "simulated" if simulation else "nvml")
+    source_name = "simulated" if simulation else "nvml"
+    store = StateStore(folder, name, source_name, series_cap=config.agent.series_cap)
     sources = _measured(config, source) if source is not None else _simulated(config, simulation or Simulation(), store)
     return _start(config, store, sources, name)
 
@@ -222,7 +223,7 @@ def _simulated(config: Config, simulation: Simulation, store: StateStore) -> _So
     from collectors.scenario import load_scenario  # noqa: PLC0415  (costs memory that a measured node has no use for)
     from collectors.simulated import SimulatedSource  # noqa: PLC0415
     from collectors.simulated_clock import SimulatedClock, start_for  # noqa: PLC0415
-    from collectors.simulated_host import SimulatedHost  # noqa: PLC0415
+    from collectors.simulated_host import SimulatedHolderUsage, SimulatedHost  # noqa: PLC0415
 
     real = SystemClock()
     saved = store.books.monotonic_ns if store.books is not None else None
@@ -236,6 +237,7 @@ def _simulated(config: Config, simulation: Simulation, store: StateStore) -> _So
         resolver=source,
         interval_ns=clock.sweep_interval_ns,
         host=SimulatedHost(scenario, source, lambda: clock.sweep_interval_ns(wished)),
+        usage=SimulatedHolderUsage(source),
     )
 
 

@@ -174,7 +174,7 @@ def test_a_reading_that_cannot_be_true_is_booked_as_unmeasured(rig):
 
 
 def test_idle_power_is_learnt_and_kept_over_a_restart(rig):
-    for seconds in range(0, 62):
+    for seconds in range(62):
         rig.sweep(seconds, pids=[1], activity=0.0, energy_mj=seconds * 70_000)
     assert rig.books.idle_mw == {"GPU-1": 70_000}
     rig.restart()
