@@ -20,6 +20,7 @@ from exporters.state import (
     NodeState,
     TotalsState,
 )
+from ledger.accounts import Account, EnergyMethod
 from ledger.price import numerator_usd
 
 
@@ -122,7 +123,7 @@ class NodeStates:
                 {
                     "account": account,
                     "gpu_seconds": ns / NS_PER_SECOND,
-                    "joules": mj / 1000 if has_energy else None,
+                    "joules": mj / 1000 if has_energy and (mj or account != Account.IDLE) else None,
                     "usd": numerator_usd(cost) if priced else None,
                 }
                 for account, (ns, mj, cost) in sorted(sums.items())
@@ -173,18 +174,21 @@ def _instances(view: DeviceView) -> list[InstanceState]:
 
 
 def _accounts(books: Books, uuid: str, *, has_energy: bool) -> Iterable[AccountState]:
+    idle_unknown = uuid not in books.idle_mw
     for key, meter in sorted(books.meters.items()):
         if key.gpu_uuid != uuid:
             continue
+        # Until idle power is learnt an interval's energy is booked as active: the idle row then has none of its own.
+        not_split = idle_unknown and key.account == Account.IDLE and not meter.energy_mj
         yield AccountState(
             account=key.account,
             mig=key.mig or None,
             holder_kind=key.holder_kind,
             holder=key.holder,
             method=key.method,
-            energy_method=None,
+            energy_method=EnergyMethod.IDLE_UNKNOWN if not_split else None,
             gpu_seconds=meter.gpu_ns / NS_PER_SECOND,
-            joules=meter.energy_mj / 1000 if has_energy else None,
+            joules=meter.energy_mj / 1000 if has_energy and not not_split else None,
             usd=None if meter.cost_numerator is None else numerator_usd(meter.cost_numerator),
         )
 

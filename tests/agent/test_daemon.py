@@ -216,6 +216,16 @@ def test_state_adds_up_to_the_totals(rig):
     json.dumps(state)
 
 
+def test_idle_energy_is_not_shown_as_zero_while_idle_power_is_not_learnt(rig):
+    rig.sweep(times=11)
+    state = rig.app.state()
+    rows = {row["account"]: row for row in state["devices"][0]["accounts"]}
+
+    assert (rows["idle"]["joules"], rows["idle"]["energy_method"]) == (None, "idle_unknown")
+    assert rows["active"]["joules"] == 3000
+    assert {row["account"]: row["joules"] for row in state["totals"]["accounts"]} == {"active": 3000, "idle": None}
+
+
 def test_a_closed_hour_is_served_from_the_journal_with_its_profile(rig):
     rig.sweep(600, times=8)
     document = json.loads(rig.app.hours(None))
