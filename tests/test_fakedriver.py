@@ -180,7 +180,7 @@ def test_calls_are_counted_by_function_and_device(tmp_path):
 
 
 def test_every_setter_of_the_header_is_refused_and_recorded(hopper):
-    device, pynvml, handle = hopper
+    _, pynvml, handle = hopper
     assert code(pynvml, pynvml.nvmlDeviceSetPowerManagementLimit, handle, 1) == pynvml.NVML_ERROR_NO_PERMISSION
     assert code(pynvml, pynvml.nvmlDeviceSetPersistenceMode, handle, 1) == pynvml.NVML_ERROR_NO_PERMISSION
     assert code(pynvml, pynvml.nvmlGpmSetStreamingEnabled, handle, 1) == pynvml.NVML_ERROR_NO_PERMISSION
@@ -213,9 +213,10 @@ def test_a_control_block_of_another_layout_is_refused(tmp_path, capfd):
 
 
 def test_a_library_of_another_layout_is_refused(tmp_path, monkeypatch):
+    library = build.library()
     monkeypatch.setattr(layout, "layout_hash", lambda functions: 1)
     with pytest.raises(LayoutMismatch, match="was built from another layout"):
-        Block(tmp_path / "control", build.library())
+        Block(tmp_path / "control", library)
 
 
 def test_an_unknown_reading_function_or_signal_is_named(hopper):
@@ -234,7 +235,7 @@ def test_without_gcc_the_error_names_the_remedy(tmp_path, monkeypatch):
         assert source
     (tmp_path / "fake.h").write_text("")
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    with pytest.raises(build.FakeDriverUnavailable, match="gcc is missing.*apt-get install gcc"):
+    with pytest.raises(build.FakeDriverUnavailable, match=r"gcc is missing.*apt-get install gcc"):
         build.library()
 
 

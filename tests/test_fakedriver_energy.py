@@ -9,9 +9,7 @@ from tests.fakedriver.driver import FakeDriver, Segment
 from tests.fakedriver.rig import SECOND, START_NS, loaded
 from tests.fakedriver.tracks import Timeline
 
-SCRIPTS = st.lists(
-    st.tuples(st.integers(1, 10**13), st.integers(0, 2**31)), min_size=1, max_size=12
-)
+SCRIPTS = st.lists(st.tuples(st.integers(1, 10**13), st.integers(0, 2**31)), min_size=1, max_size=12)
 
 
 @pytest.fixture
@@ -107,6 +105,17 @@ def test_the_twin_is_the_plain_sum(script, until_ns):
     assert timeline.integral(until_ns) == total
 
 
+def test_a_loop_that_ran_billions_of_times_is_ended_at_once(rig):
+    driver, device, energy, _, _ = rig
+    device.script([Segment(1, power_mw=SECOND), Segment(2, power_mw=4 * SECOND)], then="repeat")
+    driver.advance(3600)
+    device.set(power_mw=0)
+    assert energy() == 1000 + 3600 * 3 * SECOND
+    assert device.true_energy_between_mj(START_NS, START_NS + 30) == 90
+    driver.advance(1)
+    assert energy() == 1000 + 3600 * 3 * SECOND
+
+
 def test_the_counter_may_move_only_now_and_then(rig):
     driver, device, energy, _, _ = rig
     device.energy_update(100)
@@ -182,9 +191,11 @@ def test_on_the_real_clock_the_counter_never_falls_while_power_changes(tmp_path)
 
 
 def test_the_injected_clock_belongs_to_drivers_that_have_one(tmp_path):
-    with FakeDriver.create(tmp_path, [profiles.t4()]) as driver:
-        with pytest.raises(ValueError, match="create it with start_ns"):
-            driver.advance(1)
+    with (
+        FakeDriver.create(tmp_path, [profiles.t4()]) as driver,
+        pytest.raises(ValueError, match="create it with start_ns"),
+    ):
+        driver.advance(1)
 
 
 def test_samples_come_from_the_ring_since_a_stamp(rig):

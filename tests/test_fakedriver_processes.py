@@ -159,7 +159,7 @@ def test_a_process_that_stays_keeps_its_history(rig):
 
 
 def test_sixty_four_processes_fit_and_no_more(rig):
-    driver, device, pynvml, handle = rig
+    _, device, pynvml, handle = rig
     device.processes([Process(pid=pid, share=0.01) for pid in range(1, 65)])
     assert len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) == 64
     with pytest.raises(ValueError, match="holds 64 processes"):

@@ -17,8 +17,6 @@ _STEP = struct.Struct("<qQQQ")
 _LOW = 2**64 - 1
 _KEPT_NS = 120_000_000_000
 """History that stays when the pool of steps is full: beyond any window or sample that the library looks back to."""
-LEAD_NS = 2_000_000
-"""On the real clock a change is published this much before it takes effect, so no reader ever sees two truths."""
 
 
 class LayoutMismatch(RuntimeError):  # noqa: N818  (named for what it says)
@@ -56,15 +54,6 @@ class Block:
         """The driver's clock."""
         return self.control.now_ns if self.control.manual_clock else time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
-    def effective_ns(self) -> int:
-        """When a change that is made now takes effect."""
-        return self.now_ns() + (0 if self.control.manual_clock else LEAD_NS)
-
-    def wait_until(self, at_ns: int) -> None:
-        """Return when a change made for that instant is in effect; at once on an injected clock."""
-        while not self.control.manual_clock and (left := at_ns - self.now_ns()) > 0:
-            time.sleep(left / 1e9)
-
     def announce(self) -> None:
         """Wake everybody who waits for an event or hangs."""
         self._code.wattledger_fake_announce(ctypes.byref(self.control))
@@ -86,7 +75,11 @@ class Block:
 
     @contextlib.contextmanager
     def writing(self, device: layout.Device) -> Generator[None]:
-        """Readers of the device's tracks wait or read again while this is open."""
+        """Readers of the device's tracks wait or read again while this is open.
+
+        A reader takes its time inside its own half of the lock, so a change that takes effect at a time taken in here
+        can never be seen by a reading before it: counters do not fall, and the twin's truth is what was read.
+        """
         seq = ctypes.byref(device, layout.Device.seq.offset)
         with self.lock:
             self._code.wattledger_fake_begin_write(seq)

@@ -110,7 +110,7 @@ void fake_announce(struct fake_Control *c)
 uint32_t fake_read_begin(const struct fake_Device *d)
 {
     uint32_t seq = __atomic_load_n(&d->seq, __ATOMIC_ACQUIRE);
-    for (int tries = 0; (seq & 1) && tries < 100000; tries++) { /* bounded: a killed writer must not hang readers */
+    for (int tries = 0; (seq & 1) && tries < 1000000; tries++) { /* bounded: a killed writer must not hang readers */
         sched_yield();
         seq = __atomic_load_n(&d->seq, __ATOMIC_ACQUIRE);
     }
@@ -149,7 +149,7 @@ u128 fake_cum_unlocked(const struct fake_Device *d, unsigned int track, int64_t 
 {
     u128 laps;
     const struct fake_Step *step = locate(d, &d->tracks[track], &at_ns, &laps);
-    if (step == NULL) return 0;
+    if (step == NULL) return d->tracks[track].count > 0 ? wide(d->steps[d->tracks[track].first].cum) : 0;
     return laps + wide(step->cum) + (u128)step->value * (u128)(at_ns - step->start_ns);
 }
 

@@ -73,7 +73,7 @@ class FakeDevice(Faulty):
         for slot in p.mig:
             row = d.mig_profiles[slot.kind]
             row.present, row.id, row.slices, row.instances = 1, slot.profile_id, slot.slices, slot.instances
-            row.sm_count, row.memory_mib = slot.sm_count, slot.memory_mib
+            row.sm_count, row.memory_mib, row.name = slot.sm_count, slot.memory_mib, f"MIG {slot.name}".encode()
         self.sampling()
 
     def begin(self, at_ns: int, uptime_ns: int) -> None:
@@ -89,18 +89,17 @@ class FakeDevice(Faulty):
             memory_clock_mhz=self.profile.max_clocks_mhz[1],
             video_clock_mhz=765,
         )
-        self._show([(at_ns, idle.values)])
+        with self._block.writing(self._device):
+            self._show([(at_ns, idle.values)])
 
     def set(self, **readings: Unpack[Readings]) -> None:
-        """From now on the device reads this; returns when it is in effect (at once on an injected clock)."""
+        """From now on the device reads this."""
         signals = {name: value for name, value in readings.items() if name in layout.SIGNALS}
         for name, value in readings.items():
             if name not in signals:
                 self._set_standing(name, value)
         if signals:
-            at_ns = self._block.effective_ns()
-            self._show([(at_ns, block_values(signals))])
-            self._block.wait_until(at_ns)
+            self._show_now(block_values(signals))
 
     def _set_standing(self, name: str, value: Any) -> None:
         rows: dict[str, Sequence[Any]] = {"throttle_ns": THROTTLES, "ecc": ECC, "nvlink_errors": NVLINK_ERRORS}
@@ -164,8 +163,9 @@ class FakeDevice(Faulty):
         at_ns = self._block.now_ns() if at_ns is None else at_ns
         place = 2 * SIGNAL_PLACE["power_mw"]
         low, high = self._device.origins[place : place + 2]
-        since = self._pool.timeline(self._track("power_mw")).integral(at_ns) - (low | high << 64)
-        return int(self._device.energy_offset_mj) + max(0, since) // 1_000_000_000
+        since: int = self._pool.timeline(self._track("power_mw")).integral(at_ns) - (low | high << 64)
+        offset_mj: int = self._device.energy_offset_mj
+        return offset_mj + max(0, since) // 1_000_000_000
 
     def true_energy_between_mj(self, begin_ns: int, end_ns: int) -> int:
         """Floor of the exact integral of the power over an interval."""

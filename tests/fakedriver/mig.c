@@ -81,22 +81,52 @@ nvmlReturn_t nvmlDeviceGetAttributes_v2(nvmlDevice_t device, nvmlDeviceAttribute
 }
 
 /* `profile` is an NVML_GPU_INSTANCE_PROFILE_*; each is its own slot. */
+static nvmlReturn_t profile_of(const struct target *t, unsigned int profile, const struct fake_MigProfileSlot **found)
+{
+    REQUIRE(t->d->mig_capable && t->d->mig_enabled, NVML_ERROR_NOT_SUPPORTED);
+    REQUIRE(profile < NVML_GPU_INSTANCE_PROFILE_COUNT, NVML_ERROR_INVALID_ARGUMENT);
+    REQUIRE(profile < FAKE_MAX_MIG && t->d->mig_profiles[profile].present, NVML_ERROR_NOT_SUPPORTED);
+    *found = &t->d->mig_profiles[profile];
+    return NVML_SUCCESS;
+}
+
+#define DESCRIBE(info, p) \
+    do { \
+        (info)->id = (p)->id; \
+        (info)->sliceCount = (p)->slices; \
+        (info)->instanceCount = (p)->instances; \
+        (info)->multiprocessorCount = (p)->sm_count; \
+        (info)->memorySizeMB = (p)->memory_mib; \
+    } while (0)
+
 nvmlReturn_t nvmlDeviceGetGpuInstanceProfileInfo(nvmlDevice_t device, unsigned int profile,
                                                  nvmlGpuInstanceProfileInfo_t *info)
 {
     const struct fake_MigProfileSlot *p;
+    nvmlReturn_t answer;
     ENTER_DEVICE(nvmlDeviceGetGpuInstanceProfileInfo, device);
     REQUIRE_POINTER(info);
-    REQUIRE(t.d->mig_capable && t.d->mig_enabled, NVML_ERROR_NOT_SUPPORTED);
-    REQUIRE(profile < NVML_GPU_INSTANCE_PROFILE_COUNT, NVML_ERROR_INVALID_ARGUMENT);
-    REQUIRE(profile < FAKE_MAX_MIG && t.d->mig_profiles[profile].present, NVML_ERROR_NOT_SUPPORTED);
-    p = &t.d->mig_profiles[profile];
+    answer = profile_of(&t, profile, &p);
+    REQUIRE(answer == NVML_SUCCESS, answer);
     memset(info, 0, sizeof *info);
-    info->id = p->id;
-    info->sliceCount = p->slices;
-    info->instanceCount = p->instances;
-    info->multiprocessorCount = p->sm_count;
-    info->memorySizeMB = p->memory_mib;
+    DESCRIBE(info, p);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetGpuInstanceProfileInfoV(nvmlDevice_t device, unsigned int profile,
+                                                  nvmlGpuInstanceProfileInfo_v2_t *info)
+{
+    const struct fake_MigProfileSlot *p;
+    nvmlReturn_t answer;
+    ENTER_DEVICE(nvmlDeviceGetGpuInstanceProfileInfoV, device);
+    REQUIRE_POINTER(info);
+    REQUIRE(info->version == nvmlGpuInstanceProfileInfo_v2, NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    answer = profile_of(&t, profile, &p);
+    REQUIRE(answer == NVML_SUCCESS, answer);
+    memset(info, 0, sizeof *info);
+    info->version = nvmlGpuInstanceProfileInfo_v2;
+    DESCRIBE(info, p);
+    strcpy(info->name, p->name);
     return NVML_SUCCESS;
 }
 

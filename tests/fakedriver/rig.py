@@ -15,7 +15,7 @@ START_NS = 1000 * SECOND
 @contextlib.contextmanager
 def loaded(directory: Path, *devices: DeviceProfile, **options: Any) -> Generator[tuple[FakeDriver, Any]]:
     """A driver with these devices and pynvml initialised on it; options as :meth:`FakeDriver.create` has them."""
-    with FakeDriver.create(directory, devices, **({"start_ns": START_NS} | options)) as driver:
-        with driver.load_into_pynvml() as pynvml:
-            pynvml.nvmlInit()
-            yield driver, pynvml
+    wanted: Any = {"start_ns": START_NS} | options
+    with FakeDriver.create(directory, devices, **wanted) as driver, driver.load_into_pynvml() as pynvml:
+        pynvml.nvmlInit()
+        yield driver, pynvml

@@ -41,12 +41,12 @@ class Shared(Sliced):
 
     def processes(self, processes: Sequence[Process]) -> None:
         """From now on these, and no others, hold the device; one whose pid stays keeps its start."""
-        at_ns = self._block.effective_ns()
         table = self._device.processes
         wanted = {process.pid: process for process in processes}
         if len(wanted) != len(processes):
             raise ValueError("the same pid twice")
         with self._block.writing(self._device):
+            at_ns = self._block.now_ns()
             kept: set[int] = set()
             for slot, row in enumerate(table):
                 if row.pid and row.end_ns > at_ns and row.pid not in wanted:
@@ -60,7 +60,6 @@ class Shared(Sliced):
                 start_ns = wanted[pid].start_ns
                 self._place(self._free_slot(at_ns), wanted[pid], at_ns if start_ns is None else start_ns, at_ns)
         self._processes = wanted
-        self._block.wait_until(at_ns)
 
     def start(self, process: Process) -> None:
         """One more process."""
