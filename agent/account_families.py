@@ -7,14 +7,12 @@ That assignment changes only when meters come or go, so a scrape is a pass over 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agent.books import Books, DeviceMeter, Meter
+from agent.books import OTHER, Books, DeviceMeter, Meter
 from exporters import catalogue_books as names
 from exporters.exposition import Family, Labels, SeriesCache, decimal
 from exporters.metric import Metric
 from ledger.hours import CellKey
 
-OTHER = "__other__"
-"""The holder of what passes the cap of a family."""
 COST_PLACES = 15
 _NUMERATOR_PER_UNIT = 3_600_000
 """A cost numerator (nanoseconds x nano-dollars an hour) over this is 10^-15 dollars."""

@@ -40,6 +40,8 @@ class DeviceMeter:
 
 FINISHED = "__finished__"
 """The holder that the amounts of finished holders go to, so that sums hold when their series go."""
+OTHER = "__other__"
+"""The holder of what passes the cap of a family."""
 
 
 @dataclass(slots=True)
@@ -124,18 +126,23 @@ class Books:
         self.change += 1
 
     def finished(self, present: Collection[tuple[str, str]], before_ns: int) -> list[CellKey]:
-        """Meters of holders that are not ``present`` (kind, name) and were last touched before ``before_ns``."""
-        return [
-            key
-            for key, meter in self.meters.items()
-            if _is_held(key) and meter.touched_ns < before_ns and (key.holder_kind, key.holder) not in present
-        ]
+        """Meters of holders that are not ``present`` (kind, name) and were last touched before ``before_ns``.
+
+        All of a holder's meters or none: those of several methods make up one series of joules and one of dollars.
+        """
+        touched: dict[tuple[str, str], int] = {}
+        for key, meter in self.meters.items():
+            holder = key.holder_kind, key.holder
+            touched[holder] = max(touched.get(holder, 0), meter.touched_ns)
+        gone = {holder for holder, last_ns in touched.items() if last_ns < before_ns} - set(present)
+        return [key for key in self.meters if _is_held(key) and (key.holder_kind, key.holder) in gone]
 
     def retire(self, keys: Iterable[CellKey]) -> None:
-        """Move the amounts of finished holders to :data:`FINISHED`."""
+        """Move the amounts of finished holders to :data:`FINISHED`; what was shown in :data:`OTHER` stays in there."""
         for key in keys:
             meter = self.meters.pop(key)
-            target = self.meters.setdefault(key._replace(holder_kind="", holder=FINISHED), Meter())
+            name = OTHER if meter.folded else FINISHED
+            target = self.meters.setdefault(key._replace(holder_kind="", holder=name), Meter())
             target.gpu_ns += meter.gpu_ns
             target.energy_mj += meter.energy_mj
             if meter.cost_numerator is not None:
@@ -196,7 +203,7 @@ class Books:
 
 
 def _is_held(key: CellKey) -> bool:
-    return key.holder not in ("", FINISHED)
+    return key.holder not in ("", FINISHED, OTHER)
 
 
 def step_hour(step: ClockStep) -> int:
