@@ -78,6 +78,15 @@ def test_traffic_counters_are_the_integral_of_the_rates(tmp_path):
         assert ask(pynvml, 197) == [10**10 % 2**32]
 
 
+def test_nvlink_5_counts_bytes_in_fields_of_its_own(tmp_path):
+    with loaded(tmp_path, profiles.b200()) as (driver, pynvml):
+        driver.device(0).set(nvlink_tx_bytes_per_second=36_000, nvlink_rx_bytes_per_second=18_000)
+        driver.advance(10)
+        assert ask(pynvml, (202, ALL_LINKS), (202, 17), (204, 0)) == [360_000, 20_000, 10_000]
+    with loaded(tmp_path, profiles.h100()) as (_, pynvml):
+        assert ask(pynvml, (202, ALL_LINKS)) == [-3]
+
+
 def test_one_field_can_fail_and_another_be_overridden(tmp_path):
     with loaded(tmp_path, profiles.t4()) as (driver, pynvml):
         device = driver.device(0)

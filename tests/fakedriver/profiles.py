@@ -112,6 +112,26 @@ def h200(**changes: Any) -> DeviceProfile:
     return _with(_HOPPER | own, changes)
 
 
+def b200(**changes: Any) -> DeviceProfile:
+    """B200 SXM: Blackwell, NVLink 5 with byte counters of its own."""
+    own = {
+        "name": "NVIDIA B200",
+        "architecture": 10,
+        "compute_capability": (10, 0),
+        "pci_device_id": 0x290110DE,
+        "sm_count": 148,
+        "cores": 18_944,
+        "memory_bytes": 183_359 * MIB,
+        "reserved_bytes": 700 * MIB,
+        "idle_mw": 140_000,
+        "power_limits_mw": (200_000, 1_000_000),
+        "max_clocks_mhz": (1965, 3996, 1965),
+        "nvlinks": (18, 5, 50_000),
+        "mig": _mig(182_272, 18, ("1g.23gb", "2g.45gb", "3g.90gb", "4g.90gb", "7g.180gb")),
+    }
+    return _with(_HOPPER | own, changes)
+
+
 def gh200(**changes: Any) -> DeviceProfile:
     """GH200: as H100, with the whole module's power beside the GPU's."""
     own = {
