@@ -155,7 +155,7 @@ class Accountant:
             self._book_gap(entry, uuid, base, reading)
         else:
             idle = not flags and all(u.activity_ppm == 0 for u in units if u.claims or not u.mig)
-            interval = Interval(0, None, units, state.idle.idle_mw)
+            interval = Interval(0, None, units, *self._idle_power(reading.device, state.idle))
             self._book_interval(entry, uuid, base, reading, interval, view)
             self._learn_idle(entry, uuid, state.idle, reading, idle=idle)
         state.last = reading
@@ -166,6 +166,14 @@ class Accountant:
         state = _Device(UnitBuilder(hold_ns), IdlePower(learning_ns, self.books.idle_mw.get(uuid)))
         self._devices[uuid] = state
         return state
+
+    def _idle_power(self, facts: DeviceFacts, own: IdlePower) -> tuple[int | None, EnergyMethod]:
+        """The device's idle power, else the lowest of its siblings of the same model, which says so."""
+        if own.idle_mw is not None:
+            return own.idle_mw, EnergyMethod.IDLE_SPLIT
+        names = {uuid: device.name for uuid, device in self.books.devices.items()}
+        siblings = [mw for uuid, mw in self.books.idle_mw.items() if names.get(uuid) == facts.name]
+        return min(siblings, default=None), EnergyMethod.IDLE_MODEL
 
     def _learn_idle(self, entry: Entry, uuid: str, meter: IdlePower, reading: GpuReading, *, idle: bool) -> None:
         before = meter.idle_mw

@@ -56,6 +56,8 @@ class Interval:
     units: tuple[Unit, ...]
     idle_mw: int | None
     """The device's learnt idle power."""
+    idle_method: EnergyMethod = EnergyMethod.IDLE_SPLIT
+    """Says whose idle power it is."""
 
 
 class Share(NamedTuple):
@@ -89,6 +91,8 @@ def attribute(interval: Interval) -> list[Share]:
         parts = _time_parts(unit, time_ns)
         idle_mw = None if interval.idle_mw is None else interval.idle_mw * unit.slices // slice_total
         split, part_method = _energy_of_parts(parts, energy, idle_mw)
+        if part_method is EnergyMethod.IDLE_SPLIT:
+            part_method = interval.idle_method
         method = EnergyMethod.NONE if interval.energy_mj is None else unit_method or part_method
         shares.extend(
             Share(unit.mig, part.holder, part.account, part.method, method, part.ns, mj)

@@ -174,12 +174,11 @@ def _instances(view: DeviceView) -> list[InstanceState]:
 
 
 def _accounts(books: Books, uuid: str, *, has_energy: bool) -> Iterable[AccountState]:
-    idle_unknown = uuid not in books.idle_mw
     for key, meter in sorted(books.meters.items()):
         if key.gpu_uuid != uuid:
             continue
         # Until idle power is learnt an interval's energy is booked as active: the idle row then has none of its own.
-        not_split = idle_unknown and key.account == Account.IDLE and not meter.energy_mj
+        not_split = key.account == Account.IDLE and not meter.energy_mj
         yield AccountState(
             account=key.account,
             mig=key.mig or None,

@@ -23,6 +23,8 @@ from exporters.state import AccountSumState, ActivityState, DeviceState, HolderS
 
 _STALE_INTERVALS = 3
 _SHOWN_HOLDERS = 4
+_MODEL_COLUMNS, _HOLDER_COLUMNS = 16, 14
+_GIB = 1 << 30
 
 
 def picture(state: NodeState) -> RenderableType:
@@ -69,12 +71,12 @@ def _warnings(state: NodeState) -> Iterator[str]:
 def _devices(devices: Sequence[DeviceState]) -> RenderableType:
     if not devices:
         return Text("No GPUs.", style="yellow")
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("GPU", justify="right")
-    table.add_column("Model", overflow="fold")
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("GPU", justify="right", no_wrap=True)
+    table.add_column("Model", overflow="ellipsis", no_wrap=True, max_width=_MODEL_COLUMNS)
     for heading in ("Busy", "SM", "Power", "Memory", "Temp", "Price"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Held by", overflow="fold", ratio=1)
+    table.add_column("Held by", overflow="fold", min_width=_HOLDER_COLUMNS)
     for device in devices:
         table.add_row(*_device(device))
         for instance in device["instances"]:
@@ -85,15 +87,16 @@ def _devices(devices: Sequence[DeviceState]) -> RenderableType:
 def _device(device: DeviceState) -> list[str]:
     whole = [holder for holder in device["holders"] if holder["mig"] is None]
     limit = device["power_limit_watts"]
-    power = or_absent(watts, device["power_watts"]) + (f" / {limit:.0f}" if limit is not None else "")
+    drawn = device["power_watts"]
+    power = ABSENT if drawn is None else f"{drawn:.0f}/{limit:.0f} W" if limit is not None else watts(drawn)
     return [
         str(device["index"]),
-        escape(device["name"]),
+        escape(device["name"].removeprefix("Simulated ").removeprefix("NVIDIA ")),
         *_activity(device["activity"]),
         power,
         _memory(device["memory_used_bytes"], device["memory_total_bytes"]),
         or_absent(lambda celsius: f"{celsius:.0f} °C", device["temperature_celsius"]),
-        or_absent(dollars_per_hour, device["usd_per_hour"]) + (" est." if device["price_estimate"] else ""),
+        ("≈" if device["price_estimate"] else "") + or_absent(dollars_per_hour, device["usd_per_hour"]),
         "\n".join([*_troubles(device), _holders(whole, bool(device["instances"]))]).strip(),
     ]
 
@@ -117,7 +120,9 @@ def _activity(activity: ActivityState) -> tuple[str, str]:
 
 
 def _memory(used: int | None, total: int | None) -> str:
-    return ABSENT if used is None else size(used) + (f" / {size(total)}" if total is not None else "")
+    if used is None:
+        return ABSENT
+    return size(used) if total is None else f"{used / _GIB:.1f}/{total / _GIB:.0f} GiB"
 
 
 def _holders(holders: Sequence[HolderState], has_instances: bool = False) -> str:  # noqa: FBT001, FBT002  (private, one caller)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent.accountant import Accountant
-from agent.books import Books
+from agent.books import Books, DeviceMeter
 from agent.hour_clock import HourClock
 from agent.settings import AgentSettings
 from collectors.clock import NS_PER_HOUR, NS_PER_SECOND
@@ -182,6 +182,17 @@ def test_idle_power_is_learnt_and_kept_over_a_restart(rig):
     rig.sweep(63, pids=[1], activity=0.5, energy_mj=62 * 70_000 + 300_000)
 
     assert rig.sums()["active"] == (0.5, 265)
+
+
+def test_a_device_never_seen_idle_takes_the_idle_power_of_its_model_and_says_so(rig):
+    rig.books.idle_mw["GPU-2"], rig.books.idle_mw["GPU-3"] = 70_000, 20_000
+    rig.books.devices["GPU-2"] = DeviceMeter(FACTS.name)
+    rig.books.devices["GPU-3"] = DeviceMeter("Tesla T4")
+    rig.sweep(0, pids=[1], energy_mj=0)
+    rig.sweep(1, pids=[1], activity=0.5, energy_mj=300_000)
+
+    assert rig.sums() == {"active": (0.5, 265), "idle": (0.5, 35)}
+    assert {key.energy_method for key in _hours(rig)[0].rows} == {"idle_model"}
 
 
 def test_a_wall_clock_that_steps_back_costs_no_time(rig):
