@@ -1,5 +1,6 @@
 """Another process reads the driver that this one steers, and a new one finds the same truth."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -21,6 +22,20 @@ for line in sys.stdin:
     after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     row = [before, energy, after, pynvml.nvmlDeviceGetPowerUsage(handle), pynvml.nvmlDeviceGetTemperature(handle, 0)]
     print(json.dumps(row), flush=True)
+"""
+
+
+RACER = """
+import json, time, pynvml
+pynvml.nvmlInit()
+handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+now, read = time.clock_gettime_ns, pynvml.nvmlDeviceGetTotalEnergyConsumption
+print("ready", flush=True)
+limit = time.monotonic() + 0.5
+rows = []
+while time.monotonic() < limit:
+    rows.append((now(time.CLOCK_BOOTTIME), read(handle), now(time.CLOCK_BOOTTIME)))
+print(json.dumps(rows))
 """
 
 
@@ -68,6 +83,25 @@ def test_what_is_set_here_is_read_there_at_once(driver):
             driver.device(0).set(power_mw=power_mw, temperature_celsius=power_mw // 10_000)
             assert reader.read()[3:] == [power_mw, power_mw // 10_000]
     assert driver.calls()["nvmlDeviceGetPowerUsage"] == 3
+
+
+def test_a_reader_beside_the_writer_sees_the_truth_and_no_counter_fall(driver):
+    device = driver.device(0)
+    environment = {**os.environ, **driver.environment()}
+    command = [sys.executable, "-c", RACER]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as racer:
+        assert racer.stdout.readline() == "ready\n"
+        limit = time.monotonic() + 0.5
+        for power_mw in itertools.cycle((2_000_000_000, 0)):
+            device.set(power_mw=power_mw)
+            if time.monotonic() > limit:
+                break
+        rows = json.loads(racer.stdout.read())
+    energies = [energy for _, energy, _ in rows]
+    assert energies == sorted(energies)
+    assert all(
+        device.true_energy_mj(before) <= energy <= device.true_energy_mj(after) for before, energy, after in rows
+    )
 
 
 def test_without_the_library_path_there_is_no_driver(driver):
