@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from agent.attribution import Interval, Share, attribute
 from agent.books import NO_PRICE, Books
 from agent.entry import Base, Control, Entry, Row
+from agent.holdings import Holdings
 from agent.hour_clock import HourClock, Slice, split_wall
 from agent.idle_power import IdlePower
 from agent.plausibility import implausible
 from agent.settings import AgentSettings
 from agent.units import HolderUse, UnitBuilder
 from collectors.clock import NS_PER_SECOND
-from collectors.holder import NOBODY, Holder
+from collectors.holder import NOBODY
 from collectors.readings import DeviceFacts, DeviceSweep, GpuReading
 from ledger.accounts import Account, EnergyMethod, Method
 from ledger.apportion import apportion
@@ -82,7 +83,7 @@ class Accountant:
         now_ns: int,
         wall_ns: int,
         sweeps: Mapping[str, DeviceSweep],
-        holders: Mapping[int, Holder],
+        holdings: Holdings,
     ) -> list[Entry]:
         """One sweep's entry, after one for the hours alone where a device is met again after a reboot.
 
@@ -90,7 +91,7 @@ class Accountant:
             now_ns: the clock's monotonic time at the sweep's end; devices that were not read are unobserved up to it.
             wall_ns: the wall clock at the same moment.
             sweeps: the devices that answered, by UUID.
-            holders: the holders of the processes that are understood, by PID.
+            holdings: who holds what, as far as it is known.
         """
         entry = Entry(now_ns)
         step = self.hour_clock.observe(now_ns, wall_ns)
@@ -101,7 +102,7 @@ class Accountant:
         for uuid, sweep in sweeps.items():
             if uuid in self._former:
                 self._settle(former, uuid, sweep.device)
-            self._book_device(entry, uuid, sweep, holders)
+            self._book_device(entry, uuid, sweep, holdings)
         for uuid in [uuid for uuid in self._bases if uuid not in sweeps]:
             self._book_absence(entry, uuid, now_ns)
             if uuid in self._former and sweeps and now_ns - self._boot_ns >= _AWAITED_NS:
@@ -135,7 +136,7 @@ class Accountant:
             base.energy_ns, base.energy_mj, base.loaded_ns = reading.read_ns, reading.energy_mj, _loaded_ns(reading)
         entry.bases[uuid] = replace(base)
 
-    def _book_device(self, entry: Entry, uuid: str, sweep: DeviceSweep, holders: Mapping[int, Holder]) -> None:
+    def _book_device(self, entry: Entry, uuid: str, sweep: DeviceSweep, holdings: Holdings) -> None:
         reading = sweep.device
         state = self._devices.get(uuid)
         if state is None:
@@ -145,7 +146,7 @@ class Accountant:
         self._note_price(entry, reading.device)
         base, before = self._bases.get(uuid), state.last
         flags = implausible(before, reading) if before is not None else ()
-        units, uses = state.builder.build(sweep, holders, implausible=bool(flags))
+        units, uses = state.builder.build(sweep, holdings, implausible=bool(flags))
         view = self.views[uuid] = DeviceView(sweep, uses, flags)
         if base is None:
             self._bases[uuid] = _base_at(reading)

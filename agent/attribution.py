@@ -24,11 +24,12 @@ class Claim:
     """A participant in a unit."""
 
     holder: Holder | None
-    """``None``: somebody, but who is not understood; booked as ``unattributed`` by whatever it does."""
+    """``None``: somebody, but who is not understood; booked as ``unattributed`` by whatever it does. ``NOBODY``: the
+    replicas that nobody holds, booked as ``unallocated``."""
     weight: int = 0
     """Share of active time relative to the other claims, by the unit's method."""
     replicas: int = 1
-    """Share of idle time relative to the other claims; 0 for one that only worked here and is gone."""
+    """Share of idle time relative to the other claims; 0 for one that only worked here and holds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,8 @@ def _unmeasured(unit: Unit, holders: Sequence[Claim], duration_ns: int) -> list[
 def _account(claim: Claim, account: Account) -> Account:
     if claim.holder is None:
         return Account.UNATTRIBUTED
+    if claim.holder == NOBODY:
+        return Account.UNALLOCATED
     return Account.SYSTEM if claim.holder.kind == "system" else account
 
 
@@ -163,16 +166,20 @@ def _energy_of_units(interval: Interval) -> tuple[list[int], EnergyMethod | None
     floor = 0
     if interval.idle_mw is not None:
         floor = min(energy, interval.idle_mw * interval.duration_ns // NS_PER_SECOND)
-    held = [unit for unit in units if unit.claims]
+    held = [unit for unit in units if _held(unit)]
     if held and all(unit.activity_ppm is not None for unit in held):
         method, weights = EnergyMethod.MIG_ACTIVITY, [u.slices * (u.activity_ppm or 0) for u in units]
     else:
-        method, weights = EnergyMethod.MIG_SLICES, [u.slices if u.claims else 0 for u in units]
+        method, weights = EnergyMethod.MIG_SLICES, [u.slices if _held(u) else 0 for u in units]
     if not any(weights):
         weights = slices
     base = apportion(floor, slices)
     rest = apportion(energy - floor, weights)
     return [a + b for a, b in zip(base, rest, strict=True)], method
+
+
+def _held(unit: Unit) -> bool:
+    return any(claim.holder != NOBODY for claim in unit.claims)
 
 
 def _energy_of_parts(parts: Sequence[_Part], energy: int, idle_mw: int | None) -> tuple[list[int], EnergyMethod]:

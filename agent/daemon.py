@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from agent.accountant import Accountant
 from agent.budget import CpuBudget
+from agent.holdings import Holdings
 from agent.profile import ProfileBook
 from agent.sampler import Sampler, SweepResult
 from agent.settings import AgentSettings
@@ -31,11 +32,11 @@ _HOST_EVERY_NS = 5 * NS_PER_SECOND
 _HOUSEKEEPING_NS = 60 * NS_PER_SECOND
 
 
-class ProcessResolver(Protocol):
-    """Tells whose a process is."""
+class HolderSource(Protocol):
+    """Tells who holds what."""
 
-    def holders_of(self, pids: Collection[int]) -> Mapping[int, Holder]:
-        """Holders by PID; a PID that is not understood is missing."""
+    def holdings(self, pids: Collection[int]) -> Holdings:
+        """What is known now, for the processes on the devices."""
         ...
 
 
@@ -62,7 +63,7 @@ class Parts:
     settings: AgentSettings
     clock: Clock
     sampler: Sampler
-    resolver: ProcessResolver
+    holders: HolderSource
     store: StateStore
     accountant: Accountant
     budget: CpuBudget
@@ -119,16 +120,16 @@ class NodeAgent:
         now_ns, wall_ns = clock.monotonic_ns(), clock.wall_ns()
         self._read_host(now_ns)
         pids = {p.pid for sweep in sweeps.values() for part in (sweep.device, *sweep.instances) for p in part.processes}
-        holders = self._collect("holders", now_ns, lambda: parts.resolver.holders_of(pids)) or {}
+        holdings = self._collect("holders", now_ns, lambda: parts.holders.holdings(pids)) or Holdings()
         self._note_source(result, now_ns, time.perf_counter() - began)
         with self.lock:
-            entries = parts.accountant.book(now_ns, wall_ns, sweeps, holders)
+            entries = parts.accountant.book(now_ns, wall_ns, sweeps, holdings)
             self.clock_steps += sum(len(entry.steps) for entry in entries)
             parts.store.save(entries)
             self._profile(sweeps, now_ns)
             self._close_hours(now_ns)
             self._show(result, now_ns, wall_ns, time.perf_counter() - began)
-        self._read_usage(now_ns, pids, holders)
+        self._read_usage(now_ns, pids, holdings.by_pid)
         self._keep_house(now_ns)
         if parts.budget.observe(now_ns):
             _log.warning("sweep interval is now %.1f s, to keep the budget", self.interval_ns() / NS_PER_SECOND)

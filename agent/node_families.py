@@ -80,9 +80,12 @@ class NodeFamilies:
             if use.holder is not None
         ]
         holders = {holder for _, _, holder in uses}
-        yield self._family(
-            books.HOLDER_SHARE, (((uuid, u.mig, "used", h.kind, h.name), u.used_share) for uuid, u, h in uses)
-        )
+        shares = [
+            ((uuid, use.mig, kind, h.kind, h.name), share)
+            for uuid, use, h in uses
+            for kind, share in (("used", use.used_share), ("requested", use.requested_share))
+        ]
+        yield self._family(books.HOLDER_SHARE, shares)
         yield self._family(
             books.HOLDER_MEMORY, (((uuid, u.mig, h.kind, h.name), u.memory_bytes) for uuid, u, h in uses)
         )

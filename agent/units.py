@@ -2,7 +2,8 @@
 
 Owns, per device, what sharing needs to remember: SM samples, the method in force, who held it one sweep ago. The rules:
 
-* A process's holder claims the unit. A process nobody can explain is a claim by nobody: ``unattributed``.
+* A process's holder claims the unit; where the kubelet allocates, the containers that it gave the unit to do, and a
+  process's holder without an allocation takes only what it works. A process nobody can explain is ``unattributed``.
 * Active time seen where no process is left goes to those who held the unit one sweep before.
 * GPU daemons (kind ``system``) take part in active time only where SM samples show what they did.
 """
@@ -11,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.attribution import PPM, Claim, Unit
+from agent.holdings import Holdings
 from agent.shares import MethodChooser, ShareWindow
-from collectors.holder import Holder
+from collectors.holder import NOBODY, Holder
 from collectors.readings import Activity, DeviceSweep, GpuReading
 from ledger.accounts import Method
 
@@ -28,6 +30,8 @@ class HolderUse:
     memory_bytes: int | None
     used_share: float
     """Share of the unit's active time by the method in force."""
+    requested_share: float | None = None
+    """Share of the unit that was allocated to it; ``None`` where nobody allocates."""
 
 
 @dataclass(slots=True)
@@ -61,15 +65,15 @@ class UnitBuilder:
     _memories: dict[str, _Memory] = field(default_factory=dict[str, _Memory])
 
     def build(
-        self, sweep: DeviceSweep, holders: Mapping[int, Holder], *, implausible: bool
+        self, sweep: DeviceSweep, holdings: Holdings, *, implausible: bool
     ) -> tuple[tuple[Unit, ...], tuple[HolderUse, ...]]:
         """The device's units for the interval that ends with ``sweep``, and who is on them."""
         uses: list[HolderUse] = []
         if not sweep.instances:
-            units = [self._unit(sweep.device, "", 1, holders, uses, implausible=implausible)]
+            units = [self._unit(sweep.device, "", 1, holdings, uses, implausible=implausible)]
         else:
             units = [
-                self._unit(part, part.mig.uuid, part.mig.compute_slices, holders, uses, implausible=implausible)
+                self._unit(part, part.mig.uuid, part.mig.compute_slices, holdings, uses, implausible=implausible)
                 for part in sweep.instances
                 if part.mig is not None
             ]
@@ -84,7 +88,7 @@ class UnitBuilder:
         reading: GpuReading,
         mig: str,
         slices: int,
-        holders: Mapping[int, Holder],
+        holdings: Holdings,
         uses: list[HolderUse],
         *,
         implausible: bool,
@@ -94,13 +98,25 @@ class UnitBuilder:
             memory = _Memory(ShareWindow(), MethodChooser(self.method_hold_ns))
             self._memories[mig] = memory
         activity = activity_ppm(reading.activity)
-        bytes_by_holder = _group(reading, holders)
-        fresh = memory.window.add(reading.read_ns, reading.share_samples, _of_unit(reading, holders))
+        part = mig or reading.device.uuid
+        bytes_by_holder = _group(reading, holdings.by_pid)
+        replicas = _replicas(part, holdings, bytes_by_holder)
+        for holder in replicas:
+            bytes_by_holder.setdefault(holder, None)
+        fresh = memory.window.add(reading.read_ns, reading.share_samples, _of_unit(reading, holdings.by_pid))
         claims, method = _claims(reading, bytes_by_holder, fresh, memory, working=bool(activity))
+        claims = _with_replicas(claims, replicas, holdings.replicas.get(part, 0))
         memory.before = tuple(bytes_by_holder)
         total = sum(claim.weight for claim in claims) or 1
+        granted = sum(claim.replicas for claim in claims) or 1
         uses.extend(
-            HolderUse(claim.holder, mig, bytes_by_holder.get(claim.holder), claim.weight / total)
+            HolderUse(
+                claim.holder,
+                mig,
+                bytes_by_holder.get(claim.holder),
+                claim.weight / total,
+                None if holdings.allocated is None else claim.replicas / granted,
+            )
             for claim in claims
             if claim.holder in bytes_by_holder
         )
@@ -147,6 +163,25 @@ def _claims(
         tuple(Claim(holder, weights.get(holder, 0), int(holder in grouped)) for holder in sharers),
         method,
     )
+
+
+def _replicas(part: str, holdings: Holdings, present: Iterable[Holder | None]) -> dict[Holder | None, int]:
+    """How many replicas each holder holds, which is what idle time goes by."""
+    if holdings.allocated is None:
+        return dict.fromkeys(present, 1)
+    if holdings.unknown:
+        return dict.fromkeys(present, 1) or {None: 1}
+    held: dict[Holder | None, int] = {}
+    for allocation in holdings.allocated.get(part, ()):
+        held[allocation.holder] = held.get(allocation.holder, 0) + allocation.replicas
+    return held
+
+
+def _with_replicas(claims: Iterable[Claim], replicas: Mapping[Holder | None, int], offered: int) -> tuple[Claim, ...]:
+    """The claims with what each holds; replicas that nobody holds are a claim by nobody."""
+    held = [Claim(claim.holder, claim.weight, replicas.get(claim.holder, 0)) for claim in claims]
+    free = offered - sum(replicas.values())
+    return (*held, Claim(NOBODY, 0, free)) if held and free > 0 else tuple(held)
 
 
 def _people(sharers: Iterable[Holder | None]) -> list[Holder | None]:

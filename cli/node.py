@@ -14,7 +14,8 @@ import click
 
 from agent.app import AgentApp
 from agent.budget import CpuBudget
-from agent.daemon import HostReader, NodeAgent, Parts, ProcessResolver, UsageReader
+from agent.daemon import HolderSource, HostReader, NodeAgent, Parts, UsageReader
+from agent.holdings import ProcessHoldings
 from agent.node_families import NodeFamilies
 from agent.node_state import NodeStates
 from agent.opening import open_books
@@ -81,7 +82,7 @@ class _Sources:
 
     clock: Clock
     gpu: GpuSource
-    resolver: ProcessResolver
+    holders: HolderSource
     interval_ns: Callable[[int], int]
     host: HostReader | None = None
     usage: UsageReader | None = None
@@ -154,7 +155,7 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
             settings=settings,
             clock=sources.clock,
             sampler=sampler,
-            resolver=sources.resolver,
+            holders=sources.holders,
             store=store,
             accountant=accountant,
             budget=CpuBudget(None if simulated else settings.cpu_budget_ratio),
@@ -210,7 +211,7 @@ def _measured(config: Config, source: NvmlSource) -> _Sources:
     return _Sources(
         clock=clock,
         gpu=source,
-        resolver=resolver,
+        holders=ProcessHoldings(resolver),
         interval_ns=lambda wished: wished,
         host=HostCollector(clock, proc=proc, sys=sys),
         usage=HolderUsageCollector(resolver.identity_of, proc=proc, sys=sys),
@@ -234,7 +235,7 @@ def _simulated(config: Config, simulation: Simulation, store: StateStore) -> _So
     return _Sources(
         clock=clock,
         gpu=source,
-        resolver=source,
+        holders=ProcessHoldings(source),
         interval_ns=clock.sweep_interval_ns,
         host=SimulatedHost(scenario, source, lambda: clock.sweep_interval_ns(wished)),
         usage=SimulatedHolderUsage(source),

@@ -6,6 +6,7 @@ import pytest
 
 from agent.accountant import Accountant
 from agent.books import Books, DeviceMeter
+from agent.holdings import Holdings
 from agent.hour_clock import HourClock
 from agent.settings import AgentSettings
 from collectors.clock import NS_PER_HOUR, NS_PER_SECOND
@@ -39,7 +40,7 @@ class Rig:
     def read(self, seconds, device_sweep):
         now_ns = int(seconds * NS_PER_SECOND)
         sweeps = {device_sweep.device.device.uuid: device_sweep} if device_sweep else {}
-        entries = self.accountant.book(now_ns, now_ns + self.wall_offset, sweeps, HOLDERS)
+        entries = self.accountant.book(now_ns, now_ns + self.wall_offset, sweeps, Holdings(HOLDERS))
         for entry in entries:
             self.books.apply(entry)
         return entries

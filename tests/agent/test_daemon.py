@@ -11,6 +11,7 @@ import pytest
 from agent.app import AgentApp
 from agent.budget import CpuBudget
 from agent.daemon import NodeAgent, Parts
+from agent.holdings import Holdings
 from agent.node_families import NodeFamilies
 from agent.node_state import NodeStates
 from agent.opening import open_books
@@ -80,8 +81,8 @@ class Source:
     def close(self):
         pass
 
-    def holders_of(self, pids):
-        return {pid: HOLDERS[pid] for pid in pids if pid in HOLDERS}
+    def holdings(self, pids):
+        return Holdings({pid: HOLDERS[pid] for pid in pids if pid in HOLDERS})
 
 
 class Host:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent.accountant import Accountant
+from agent.holdings import Holdings
 from agent.opening import open_books
 from agent.settings import AgentSettings
 from agent.store import StateStore
@@ -121,7 +122,7 @@ class Balance(RuleBasedStateMachine):
             for uuid in self.rebooted - sweeps.keys():
                 del self.booked_to[uuid]
                 self.rebooted.discard(uuid)
-        entries = self.accountant.book(self.clock.mono, self.clock.wall, sweeps, HOLDERS)
+        entries = self.accountant.book(self.clock.mono, self.clock.wall, sweeps, Holdings(HOLDERS))
         self.store.save(entries)
         self.store.close_hours_but(self.accountant.hour_clock.wall_at(self.clock.mono) // NS_PER_HOUR * 3600)
 

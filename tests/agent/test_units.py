@@ -1,8 +1,9 @@
 from dataclasses import replace
 
+from agent.holdings import Allocation, Holdings
 from agent.units import UnitBuilder, activity_ppm
 from collectors.clock import NS_PER_SECOND
-from collectors.holder import Holder
+from collectors.holder import NOBODY, Holder
 from collectors.readings import Activity, DeviceSweep, MigFacts, ProcessReading, ShareSample
 from ledger.accounts import Method
 from tests.agent.readings import reading, sweep
@@ -11,9 +12,9 @@ A, B, DAEMON = Holder("container", "a"), Holder("slurm", "7"), Holder("system", 
 HOLDERS = {1: A, 2: B, 3: A, 9: DAEMON}
 
 
-def build(*sweeps, hold_seconds=60, implausible=False):
+def build(*sweeps, hold_seconds=60, implausible=False, **holdings):
     builder = UnitBuilder(hold_seconds * NS_PER_SECOND)
-    return [builder.build(each, HOLDERS, implausible=implausible) for each in sweeps][-1]
+    return [builder.build(each, Holdings(HOLDERS, **holdings), implausible=implausible) for each in sweeps][-1]
 
 
 def claims(unit):
@@ -135,3 +136,53 @@ def test_a_flagged_reading_marks_every_unit():
     units, _ = build(DeviceSweep(reading(), (instance("MIG-1", 3),)), implausible=True)
 
     assert all(unit.implausible for unit in units)
+
+
+def test_an_allocated_device_is_held_though_no_process_is_on_it():
+    (unit,), uses = build(sweep(), allocated={"GPU-1": (Allocation(A),)})
+
+    assert claims(unit) == {A: (1, 1)}
+    assert [(use.holder, use.memory_bytes) for use in uses] == [(A, None)]
+
+
+def test_a_process_without_an_allocation_takes_only_what_it_works():
+    (unit,), _ = build(sweep(pids=[1, 2], activity=0.5), allocated={"GPU-1": (Allocation(A),)})
+
+    assert claims(unit) == {A: (1024, 1), B: (1024, 0)}
+
+
+def test_where_the_kubelet_gave_a_device_to_nobody_it_is_held_by_nobody():
+    (unit,), _ = build(sweep(), allocated={})
+
+    assert unit.claims == ()
+
+
+def test_replicas_share_idle_time_and_those_nobody_holds_are_unallocated():
+    shared = {"GPU-1": (Allocation(A, 2), Allocation(B))}
+
+    (unit,), uses = build(sweep(pids=[1, 2], activity=0.5), allocated=shared, replicas={"GPU-1": 4})
+
+    assert claims(unit) == {A: (1024, 2), B: (1024, 1), NOBODY: (0, 1)}
+    assert {use.holder: use.requested_share for use in uses} == {A: 0.5, B: 0.25}
+
+
+def test_one_replica_of_several_holds_only_its_part():
+    (unit,), _ = build(sweep(pids=[1], activity=0.5), allocated={"GPU-1": (Allocation(A),)}, replicas={"GPU-1": 4})
+
+    assert claims(unit) == {A: (1, 1), NOBODY: (0, 3)}
+
+
+def test_while_the_kubelet_does_not_tell_what_no_process_explains_is_unattributed():
+    (empty,), _ = build(sweep(activity=0.5), allocated={}, unknown=True)
+    (busy,), _ = build(sweep(pids=[1], activity=0.5), allocated={}, unknown=True)
+
+    assert claims(empty) == {None: (1, 1)}
+    assert claims(busy) == {A: (1, 1)}
+
+
+def test_a_mig_instance_is_held_by_its_own_uuid():
+    parts = (instance("MIG-1", 3, activity=0.5), instance("MIG-2", 4, activity=0.5))
+
+    units, _ = build(DeviceSweep(reading(), parts), allocated={"MIG-2": (Allocation(B),)})
+
+    assert [claims(unit) for unit in units] == [{}, {B: (1, 1)}]
