@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.books import OTHER, Books, DeviceMeter, Meter
+from agent.holder_labels import HolderLabels
 from exporters import catalogue_books as names
 from exporters.exposition import Family, Labels, SeriesCache, decimal
 from exporters.metric import Metric
@@ -24,26 +25,22 @@ def _cost_units(numerator: int) -> int:
     return numerator // _NUMERATOR_PER_UNIT
 
 
-def _seconds_labels(key: CellKey) -> Labels:
-    return key.gpu_uuid, key.mig, key.account, key.method, key.holder_kind, key.holder
-
-
-def _labels(key: CellKey) -> Labels:
-    return key.gpu_uuid, key.mig, key.account, key.holder_kind, key.holder
-
-
 @dataclass(frozen=True, slots=True)
 class _Spec:
     metric: Metric
-    labels: Callable[[CellKey], Labels]
+    with_method: bool
     value: _Value
     places: int
 
+    def labels(self, key: CellKey, holder: Labels) -> Labels:
+        method = (key.method,) if self.with_method else ()
+        return key.gpu_uuid, key.mig, key.account, *method, *holder
+
 
 SPECS = (
-    _Spec(names.ACCOUNT_GPU_SECONDS, _seconds_labels, lambda meter: meter.gpu_ns, 9),
-    _Spec(names.ACCOUNT_ENERGY, _labels, lambda meter: meter.energy_mj, 3),
-    _Spec(names.ACCOUNT_LIST_COST, _labels, lambda meter: meter.cost_numerator, COST_PLACES),
+    _Spec(names.ACCOUNT_GPU_SECONDS, with_method=True, value=lambda meter: meter.gpu_ns, places=9),
+    _Spec(names.ACCOUNT_ENERGY, with_method=False, value=lambda meter: meter.energy_mj, places=3),
+    _Spec(names.ACCOUNT_LIST_COST, with_method=False, value=lambda meter: meter.cost_numerator, places=COST_PLACES),
 )
 
 
@@ -53,6 +50,7 @@ class _Assigned:
 
     spec: _Spec
     cache: SeriesCache
+    holders: HolderLabels
     series: list[tuple[str, list[Meter]]] = field(default_factory=list[tuple[str, list[Meter]]])
     folded_holders: int = 0
 
@@ -64,8 +62,8 @@ class _Assigned:
                 continue
             if meter.folded:
                 folded.add((key.holder_kind, key.holder))
-            shown = key._replace(holder_kind="", holder=OTHER) if meter.folded else key
-            members.setdefault(self.spec.labels(shown), []).append(meter)
+            holder = self.holders.of("", OTHER) if meter.folded else self.holders.of(key.holder_kind, key.holder)
+            members.setdefault(self.spec.labels(key, holder), []).append(meter)
         self.series = [(self.cache.prefix(*labels), parts) for labels, parts in members.items()]
         self.folded_holders = len(folded)
 
@@ -87,8 +85,10 @@ class _Assigned:
 class AccountFamilies:
     """Families of one node's books."""
 
-    def __init__(self, node: str) -> None:
-        self._assigned = [_Assigned(spec, SeriesCache(spec.metric, node)) for spec in SPECS]
+    def __init__(self, node: str, holders: HolderLabels = HolderLabels()) -> None:  # noqa: B008  (frozen)
+        self._assigned = [
+            _Assigned(spec, SeriesCache(spec.metric, node, holder_labels=holders.names), holders) for spec in SPECS
+        ]
         self._controls = {
             metric.name: SeriesCache(metric, node)
             for metric in (names.GPU_ACCOUNTED_SECONDS, names.GPU_ENERGY, names.GPU_LIST_COST, names.SERIES_FOLDED)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.account_families import AccountFamilies
 from agent.daemon import NodeAgent
+from agent.holder_labels import HolderLabels
 from agent.snapshot import Prices, Snapshot
 from collectors.clock import NS_PER_SECOND
 from exporters import catalogue_agent as own
@@ -24,15 +25,23 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class NodeFamilies:
     """Builds the families of one agent; keeps label strings between scrapes."""
 
-    def __init__(self, agent: NodeAgent, prices: Prices, node: str, version: str) -> None:
+    def __init__(
+        self,
+        agent: NodeAgent,
+        prices: Prices,
+        node: str,
+        version: str,
+        holders: HolderLabels = HolderLabels(),  # noqa: B008  (frozen)
+    ) -> None:
         self._agent = agent
+        self._holders = holders
         self._prices = prices
         self._version = version
         self._node = node
         self._simulated = agent.parts.sampler.source_name == "simulated"
         self._gpu = GpuFamilies(node, agent.parts.sampler.source_name)
         self._host = HostFamilies(node)
-        self._accounts = AccountFamilies(node)
+        self._accounts = AccountFamilies(node, holders)
         self._caches: dict[str, SeriesCache] = {}
 
     def families(self) -> list[Family]:
@@ -81,21 +90,24 @@ class NodeFamilies:
         ]
         holders = {holder for _, _, holder in uses}
         shares = [
-            ((uuid, use.mig, kind, h.kind, h.name), share)
+            ((uuid, use.mig, kind, *self._holders.of(h.kind, h.name)), share)
             for uuid, use, h in uses
             for kind, share in (("used", use.used_share), ("requested", use.requested_share))
         ]
         yield self._family(books.HOLDER_SHARE, shares)
         yield self._family(
-            books.HOLDER_MEMORY, (((uuid, u.mig, h.kind, h.name), u.memory_bytes) for uuid, u, h in uses)
+            books.HOLDER_MEMORY,
+            (((uuid, u.mig, *self._holders.of(h.kind, h.name)), u.memory_bytes) for uuid, u, h in uses),
         )
-        yield self._family(books.HOLDER_INFO, (((h.kind, h.name, "", "", "", ""), 1) for h in holders))
+        yield self._family(
+            books.HOLDER_INFO, (((*self._holders.of(h.kind, h.name), "", "", "", ""), 1) for h in holders)
+        )
         used = [(h, snapshot.usage[h]) for h in holders if h in snapshot.usage]
         yield self._cache(books.HOLDER_CPU_SECONDS).exact_family(
-            ((h.kind, h.name), usage.cpu_ns) for h, usage in used if usage.cpu_ns is not None
+            (self._holders.of(h.kind, h.name), usage.cpu_ns) for h, usage in used if usage.cpu_ns is not None
         )
         directions = [
-            ((h.kind, h.name, direction), amount)
+            ((*self._holders.of(h.kind, h.name), direction), amount)
             for h, usage in used
             for direction, amount in (("read", usage.io_read_bytes), ("write", usage.io_written_bytes))
         ]
@@ -109,7 +121,7 @@ class NodeFamilies:
                 sums = held.setdefault((key.holder_kind, key.holder), [0, 0])
                 sums[0] += meter.gpu_ns if key.account == Account.IDLE else 0
                 sums[1] += meter.gpu_ns
-        return [(labels, idle / total) for labels, (idle, total) in held.items() if total]
+        return [(self._holders.of(*holder), idle / total) for holder, (idle, total) in held.items() if total]
 
     def _own(self, snapshot: Snapshot | None) -> Iterable[Family]:
         agent = self._agent
@@ -149,7 +161,7 @@ class NodeFamilies:
     def _cache(self, metric: Metric) -> SeriesCache:
         cache = self._caches.get(metric.name)
         if cache is None:
-            cache = self._caches[metric.name] = SeriesCache(metric, self._node)
+            cache = self._caches[metric.name] = SeriesCache(metric, self._node, holder_labels=self._holders.names)
         return cache
 
     def _family(self, metric: Metric, rows: Iterable[tuple[tuple[str, ...], int | float | None]]) -> Family:

@@ -27,11 +27,12 @@ from ledger.price import numerator_usd
 class NodeStates:
     """Builds the state of one agent."""
 
-    def __init__(self, agent: NodeAgent, prices: Prices, node: str, version: str) -> None:
+    def __init__(self, agent: NodeAgent, prices: Prices, node: str, version: str, *, kubernetes: bool = False) -> None:
         self._agent = agent
         self._prices = prices
         self._node = node
         self._version = version
+        self._kubernetes = kubernetes
 
     def state(self) -> NodeState:
         """What the page shows now."""
@@ -56,7 +57,7 @@ class NodeStates:
             interval_seconds=agent.interval_ns() / NS_PER_SECOND,
             interval_stretched=snapshot is not None and snapshot.stretched,
             message=None if snapshot is None else snapshot.driver_error or "; ".join(snapshot.unreadable) or None,
-            kubernetes=False,
+            kubernetes=self._kubernetes,
             totals=totals,
             host=_host(snapshot),
             collectors=[

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from collectors.clock import NS_PER_SECOND, Clock
 from collectors.grpc_unary import UnaryCall, call_unary
-from collectors.pod_resources_messages import PodDevices, decode_list
+from collectors.pod_resources_messages import DeviceIds, PodDevices, decode_allocatable, decode_list
 
 DEFAULT_SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 LIST_METHOD = "/v1.PodResourcesLister/List"
+ALLOCATABLE_METHOD = "/v1.PodResourcesLister/GetAllocatableResources"
 INTERVAL_NS = 10 * NS_PER_SECOND
 """Default time between two calls that nothing hurries."""
 MIN_GAP_NS = NS_PER_SECOND
@@ -37,6 +38,7 @@ class PodResources:
             raise ValueError(f"interval is {interval_ns} ns; allowed: {MIN_GAP_NS} or more, for the kubelet's limit")
         self._clock = clock
         self._target = UnaryCall(socket_path, LIST_METHOD)
+        self._allocatable = UnaryCall(socket_path, ALLOCATABLE_METHOD)
         self._interval_ns = interval_ns
         self._call = call
         self._last_call_ns: int | None = None
@@ -58,3 +60,11 @@ class PodResources:
             return None
         self._last_call_ns = now_ns
         return decode_list(self._call(self._target, b""))
+
+    def read_allocatable(self) -> tuple[DeviceIds, ...]:
+        """Every device id that the node's plugins offer, replicas of shared devices included; asked rarely.
+
+        Raises:
+            Unavailable, Unsupported, Misconfigured: as :meth:`read_if_due`.
+        """
+        return decode_allocatable(self._call(self._allocatable, b""))

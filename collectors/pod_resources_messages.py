@@ -78,6 +78,16 @@ def decode_list(message: bytes) -> tuple[PodDevices, ...]:
     return tuple(_pod(pod) for pod in _Message(message, _Budget(MAX_FIELDS)).messages(1))
 
 
+def decode_allocatable(message: bytes) -> tuple[DeviceIds, ...]:
+    """The devices of an ``AllocatableResourcesResponse``: every id that could be given, replicas included.
+
+    Raises:
+        MalformedMessage: as :func:`decode_list`.
+    """
+    devices = _Message(message, _Budget(MAX_FIELDS)).messages(1)
+    return tuple(DeviceIds(entry.text(1, "a resource's name"), entry.texts(2)) for entry in devices)
+
+
 def _pod(message: "_Message") -> PodDevices:
     return PodDevices(
         namespace=message.text(2, "a pod's namespace"),

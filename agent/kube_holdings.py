@@ -1,0 +1,164 @@
+"""Who holds what on a Kubernetes node: the kubelet's allocations, and processes by their containers.
+
+Flow: a poller thread calls :meth:`KubeHoldings.poll`, which asks the kubelet and keeps the answer with its age; the
+sweep calls :meth:`KubeHoldings.holdings`, which never waits. What the kubelet gave out stands for a short while after
+it stopped answering, since only a kubelet that runs gives anything else; after that who holds what is unknown.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.holdings import Allocation, Holdings
+from collectors.clock import NS_PER_SECOND, Clock
+from collectors.device_ids import Accepted, Allocations, DeviceMaps, allocations, resolve
+from collectors.holder import Holder
+from collectors.kube_pod_facts import PodFacts
+from collectors.pod_resources_messages import DeviceIds, PodDevices
+from collectors.process_holders import ProcessIdentity
+
+GRACE_NS = 60 * NS_PER_SECOND
+"""How long an answer of the kubelet stands after the last that came."""
+_REPLICAS_EVERY_NS = 60 * NS_PER_SECOND
+
+
+class Kubelet(Protocol):
+    """The kubelet's PodResources."""
+
+    def read_if_due(self, *, hurry: bool = False) -> tuple[PodDevices, ...] | None:
+        """All pods with their devices, or ``None`` where no call is due."""
+        ...
+
+    def read_allocatable(self) -> tuple[DeviceIds, ...]:
+        """Every id that is offered."""
+        ...
+
+
+class Pods(Protocol):
+    """The pods of this node, from the API server."""
+
+    def by_container_id(self, container_id: str) -> tuple[PodFacts, str] | None:
+        """The pod and the container's name."""
+        ...
+
+    def by_name(self, namespace: str, name: str) -> PodFacts | None:
+        """The pod."""
+        ...
+
+
+class Identities(Protocol):
+    """What processes are, by their cgroups."""
+
+    def identities_of(self, pids: Collection[int]) -> Mapping[int, ProcessIdentity]:
+        """By PID; one that vanished is missing."""
+        ...
+
+
+def pod_holder(namespace: str, pod: str, container: str) -> Holder:
+    """A container of a pod as a holder."""
+    return Holder("pod", f"{namespace}/{pod}/{container}")
+
+
+@dataclass(slots=True)
+class KubeHoldings:
+    """The holdings of a node in Kubernetes."""
+
+    clock: Clock
+    kubelet: Kubelet
+    pods: Pods
+    identities: Identities
+    maps: Callable[[], DeviceMaps]
+    """The node's devices, for ids that hold no UUID."""
+    claims: Callable[[], Mapping[tuple[str, str, str], str | None]] = dict
+    """The node's DRA devices: (driver, pool, device) to UUID."""
+    accepted: Accepted = field(default_factory=Accepted)
+    system_namespaces: frozenset[str] = frozenset()
+    """Namespaces whose GPU processes are the cluster's own daemons."""
+    unknown_ids: tuple[str, ...] = ()
+    """Ids of the last answer that nothing is booked for, in words."""
+    _pods: tuple[PodDevices, ...] = ()
+    _offered: tuple[DeviceIds, ...] = ()
+    _answered_ns: int | None = None
+    _offered_ns: int | None = None
+    _hurry: bool = False
+
+    def poll(self) -> None:
+        """Ask the kubelet where that is due; called every second from a thread of its own.
+
+        Raises:
+            Unavailable, Unsupported, Misconfigured: the kubelet did not answer; the last answer stands for a while.
+        """
+        answer = self.kubelet.read_if_due(hurry=self._hurry)
+        if answer is None:
+            return
+        self._hurry = False
+        self._pods, self._answered_ns = answer, self.clock.monotonic_ns()
+        if self._offered_ns is None or self._answered_ns - self._offered_ns >= _REPLICAS_EVERY_NS:
+            self._offered, self._offered_ns = self.kubelet.read_allocatable(), self._answered_ns
+
+    def holdings(self, pids: Collection[int]) -> Holdings:
+        """What is known now."""
+        by_pid = self._by_pid(pids)
+        if self._answered_ns is None or self.clock.monotonic_ns() - self._answered_ns > GRACE_NS:
+            return Holdings(by_pid, allocated={}, unknown=True)
+        maps = self.maps()
+        found = allocations(self._current(), self.claims(), maps, self.accepted)
+        self.unknown_ids = found.unknown
+        if self._unexplained(by_pid, found):
+            self._hurry = True
+        return Holdings(by_pid, _allocated(found), _replicas(self._offered, maps, self.accepted))
+
+    def _current(self) -> Iterable[PodDevices]:
+        """The answer less the pods that have ended: older kubelets name those too."""
+        for devices in self._pods:
+            facts = self.pods.by_name(devices.namespace, devices.pod)
+            if facts is None or not facts.finished:
+                yield devices
+
+    def _by_pid(self, pids: Collection[int]) -> dict[int, Holder]:
+        found: dict[int, Holder] = {}
+        for pid, identity in self.identities.identities_of(pids).items():
+            holder = self._holder(identity)
+            if holder is not None:
+                found[pid] = holder
+        if len(found) < len(pids):
+            self._hurry = True
+        return found
+
+    def _holder(self, identity: ProcessIdentity) -> Holder | None:
+        """A pod's process by its container; a pod's process whose pod is not known (yet) is nobody's."""
+        cgroup = identity.cgroup
+        if identity.holder.kind == "system" or cgroup is None or cgroup.pod_uid is None:
+            return identity.holder
+        known = self.pods.by_container_id(cgroup.container_id) if cgroup.container_id else None
+        if known is None:
+            return None
+        pod, container = known
+        if pod.namespace in self.system_namespaces:
+            return Holder("system", f"{pod.namespace}/{pod.workload.name}")
+        return pod_holder(pod.namespace, pod.name, container)
+
+    def _unexplained(self, by_pid: Mapping[int, Holder], found: Allocations) -> bool:
+        """A pod's process works that the last answer gave nothing."""
+        given = {pod_holder(a.namespace, a.pod, a.container) for each in found.by_device.values() for a in each}
+        return any(holder.kind == "pod" and holder not in given for holder in by_pid.values())
+
+
+def _allocated(found: Allocations) -> dict[str, tuple[Allocation, ...]]:
+    return {
+        uuid: tuple(Allocation(pod_holder(a.namespace, a.pod, a.container), a.replicas) for a in each)
+        for uuid, each in found.by_device.items()
+    }
+
+
+def _replicas(offered: Iterable[DeviceIds], maps: DeviceMaps, accepted: Accepted) -> dict[str, int]:
+    """How many replicas each shared device is offered as."""
+    replicas: dict[str, int] = {}
+    for entry in offered:
+        if not accepted.resource(entry.resource_name):
+            continue
+        for device_id in entry.ids:
+            named = resolve(device_id, maps)
+            if named is not None and named.replica is not None:
+                replicas[named.uuid] = replicas.get(named.uuid, 0) + 1
+    return replicas

@@ -1,0 +1,229 @@
+import pytest
+
+from agent.holdings import Allocation
+from agent.kube_holdings import GRACE_NS, KubeHoldings, pod_holder
+from collectors.cgroup_path import parse_cgroups
+from collectors.clock import NS_PER_SECOND
+from collectors.device_ids import DeviceMaps
+from collectors.errors import Unavailable
+from collectors.holder import Holder
+from collectors.kube_owners import Workload
+from collectors.kube_pod_facts import PodFacts
+from collectors.pod_resources_messages import ContainerDevices, DeviceIds, PodDevices
+from collectors.process_holders import ProcessIdentity, holder_of
+
+GPU = "GPU-00000000-0000-0000-0000-000000000001"
+UID = "11111111-1111-1111-1111-111111111111"
+CONTAINER = "a" * 64
+
+
+class Clock:
+    boot_id = "boot"
+    now = 0
+
+    def monotonic_ns(self):
+        return self.now
+
+    def wall_ns(self):
+        return self.now
+
+    def wait(self, event, duration_ns):
+        return event.is_set()
+
+
+class Kubelet:
+    def __init__(self):
+        self.pods = ()
+        self.offered = ()
+        self.error = None
+        self.hurried = []
+
+    def read_if_due(self, *, hurry=False):
+        self.hurried.append(hurry)
+        if self.error:
+            raise self.error
+        return self.pods
+
+    def read_allocatable(self):
+        return self.offered
+
+
+class Pods:
+    def __init__(self):
+        self.known = {}
+
+    def by_container_id(self, container_id):
+        return self.known.get(container_id)
+
+    def by_name(self, namespace, name):
+        return next((pod for pod, _ in self.known.values() if (pod.namespace, pod.name) == (namespace, name)), None)
+
+
+class Identities:
+    def __init__(self):
+        self.known = {}
+
+    def identities_of(self, pids):
+        return {pid: self.known[pid] for pid in pids if pid in self.known}
+
+
+def pod(name="train", namespace="ml", phase="Running"):
+    return PodFacts(UID, namespace, name, None, Workload("Deployment", "train"), phase, {}, {}, {})
+
+
+def identity(cgroup, holder=None):
+    cgroups = parse_cgroups(f"0::{cgroup}\n")
+    found = cgroups.identity
+    return ProcessIdentity(holder or holder_of(found), cgroups, 0, 1)
+
+
+def given(*ids, name="train", container="main", resource="nvidia.com/gpu"):
+    devices = tuple(DeviceIds(resource, (device_id,)) for device_id in ids)
+    return PodDevices("ml", name, (ContainerDevices(container, devices),))
+
+
+@pytest.fixture
+def rig():
+    made = KubeHoldings(
+        Clock(),
+        Kubelet(),
+        Pods(),
+        Identities(),
+        lambda: DeviceMaps({0: GPU}),
+        system_namespaces=frozenset({"gpu-operator"}),
+    )
+    made.identities.known[7] = identity(
+        f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-{CONTAINER}.scope"
+    )
+    made.pods.known[CONTAINER] = (pod(), "main")
+    return made
+
+
+MAIN = pod_holder("ml", "train", "main")
+
+
+def test_an_allocation_is_held_and_its_process_belongs_to_the_container(rig):
+    rig.kubelet.pods = (given(GPU),)
+    rig.poll()
+
+    holdings = rig.holdings([7])
+
+    assert holdings.by_pid == {7: MAIN}
+    assert holdings.allocated == {GPU: (Allocation(MAIN),)}
+    assert not holdings.unknown
+
+
+def test_replicas_are_counted_by_what_is_offered(rig):
+    rig.kubelet.pods = (given(f"{GPU}::0", f"{GPU}::2"),)
+    rig.kubelet.offered = (DeviceIds("nvidia.com/gpu", tuple(f"{GPU}::{n}" for n in range(4))),)
+    rig.poll()
+
+    holdings = rig.holdings([])
+
+    assert holdings.allocated == {GPU: (Allocation(MAIN, 2),)}
+    assert holdings.replicas == {GPU: 4}
+
+
+def test_gke_ids_are_found_by_index(rig):
+    rig.kubelet.pods = (given("nvidia0"),)
+    rig.poll()
+
+    assert rig.holdings([]).allocated == {GPU: (Allocation(MAIN),)}
+
+
+def test_before_the_first_answer_who_holds_what_is_unknown(rig):
+    holdings = rig.holdings([7])
+
+    assert holdings.unknown
+    assert holdings.by_pid == {7: MAIN}
+
+
+def test_an_answer_stands_for_a_minute_after_the_kubelet_went_silent(rig):
+    rig.kubelet.pods = (given(GPU),)
+    rig.poll()
+    rig.kubelet.error = Unavailable("no socket")
+    with pytest.raises(Unavailable):
+        rig.poll()
+
+    rig.clock.now = GRACE_NS
+    assert not rig.holdings([]).unknown
+    rig.clock.now = GRACE_NS + 1
+    assert rig.holdings([]).unknown
+
+
+def test_a_process_whose_pod_is_not_known_is_nobody_s_and_hurries_the_kubelet(rig):
+    rig.poll()
+    rig.pods.known.clear()
+
+    assert rig.holdings([7]).by_pid == {}
+    rig.poll()
+    assert rig.kubelet.hurried == [False, True]
+
+
+def test_a_working_container_that_was_given_nothing_hurries_the_kubelet(rig):
+    rig.poll()
+    rig.holdings([7])
+    rig.poll()
+
+    assert rig.kubelet.hurried == [False, True]
+
+
+def test_what_is_explained_hurries_nobody(rig):
+    rig.kubelet.pods = (given(GPU),)
+    rig.poll()
+    rig.holdings([7])
+    rig.poll()
+
+    assert rig.kubelet.hurried == [False, False]
+
+
+def test_a_pod_that_has_ended_holds_nothing_though_an_older_kubelet_names_it(rig):
+    rig.kubelet.pods = (given(GPU),)
+    rig.pods.known[CONTAINER] = (pod(phase="Succeeded"), "main")
+    rig.poll()
+
+    assert rig.holdings([]).allocated == {}
+
+
+def test_an_id_that_is_not_understood_is_named_and_held_by_nobody(rig):
+    rig.kubelet.pods = (given("0x1f"),)
+    rig.poll()
+
+    assert rig.holdings([]).allocated == {}
+    assert rig.unknown_ids == ("nvidia.com/gpu 0x1f of ml/train/main: the id is not understood",)
+
+
+def test_processes_of_system_namespaces_are_the_cluster_s_own(rig):
+    rig.pods.known[CONTAINER] = (pod(namespace="gpu-operator"), "main")
+    rig.poll()
+
+    assert rig.holdings([7]).by_pid == {7: Holder("system", "gpu-operator/train")}
+
+
+def test_a_process_of_the_host_keeps_its_own_holder(rig):
+    rig.identities.known[8] = identity("/system.slice/ollama.service")
+    rig.poll()
+
+    assert rig.holdings([8]).by_pid == {8: Holder("systemd", "ollama.service")}
+
+
+def test_devices_of_dra_claims_are_found_by_the_node_s_slices(rig):
+    from collectors.pod_resources_messages import ClaimedDevice, DynamicClaim
+
+    claim = DynamicClaim("c", "ml", (ClaimedDevice("gpu.nvidia.com", "node-a", "gpu-0"),))
+    rig.claims = lambda: {("gpu.nvidia.com", "node-a", "gpu-0"): GPU}
+    rig.kubelet.pods = (PodDevices("ml", "train", (ContainerDevices("main", (), (claim,)),)),)
+    rig.poll()
+
+    assert rig.holdings([]).allocated == {GPU: (Allocation(MAIN),)}
+
+
+def test_what_is_offered_is_asked_once_a_minute(rig):
+    rig.poll()
+    rig.kubelet.offered = (DeviceIds("nvidia.com/gpu", (f"{GPU}::0",)),)
+    rig.clock.now = 59 * NS_PER_SECOND
+    rig.poll()
+    assert rig.holdings([]).replicas == {}
+    rig.clock.now = 61 * NS_PER_SECOND
+    rig.poll()
+    assert rig.holdings([]).replicas == {GPU: 1}
