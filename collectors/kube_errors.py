@@ -1,0 +1,74 @@
+"""What the API server may refuse, named for the follower's next move.
+
+Unavailable
+├── Refused      401, 403: somebody must give a right; the message says which
+├── Expired      410: the resource version is too old (or too new): list again
+├── Busy         429, 503: not before ``retry_after_seconds``
+└── Malformed    what answers does not speak the API, or an object is over the limit
+"""
+
+import re
+from dataclasses import dataclass
+
+from collectors.errors import Unavailable, Unsupported
+
+_MOST_SECONDS = 300
+
+
+class Refused(Unavailable):
+    """The token is not accepted, or bears no right to this."""
+
+
+class Expired(Unavailable):
+    """The server no longer has that resource version."""
+
+
+class Malformed(Unavailable):
+    """The answer is not what an API server says; nothing of it may be used."""
+
+
+class Busy(Unavailable):
+    """The server asks to be left alone for a while."""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An answer that is no success."""
+
+    server: str
+    path: str
+    verb: str
+    status: int
+    message: str
+    reasons: frozenset[str] = frozenset()
+    """The reason of the Status object and of its causes."""
+    retry_after: str = ""
+
+    def error(self) -> Exception:
+        """The error to raise: ``Unsupported`` where there is no such resource, else ``Unavailable`` or a kind of it."""
+        said = f"the API server at {self.server} answered {self.verb} {self.path} with HTTP {self.status}"
+        said += f" ({self.message})" if self.message else ""
+        # 504 "Too large resource version": the store was set back, and what was seen is ahead of it
+        if self.status == 410 or "ResourceVersionTooLarge" in self.reasons:  # noqa: PLR2004
+            return Expired(said)
+        if self.status == 401:  # noqa: PLR2004
+            return Refused(f"{said}: it does not accept the agent's token; see that the service account still exists")
+        if self.status == 403:  # noqa: PLR2004
+            return Refused(f"{said}: give the agent's service account {self._right()} in its ClusterRole")
+        if self.status == 404:  # noqa: PLR2004
+            return Unsupported(said)
+        if self.status in {429, 503} or self.retry_after:
+            return Busy(said, self._seconds())
+        return Unavailable(said)
+
+    def _right(self) -> str:
+        resource = re.sub(r"^/(api/v1|apis/[^/]+/[^/]+)/", "", self.path).partition("/")[0]
+        group = self.path.split("/")[2] if self.path.startswith("/apis/") else ""
+        return f"the verbs get, list and watch on {resource}" + (f" of {group}" if group else "")
+
+    def _seconds(self) -> int:
+        return min(int(self.retry_after), _MOST_SECONDS) if re.fullmatch("[0-9]{1,9}", self.retry_after) else 0
