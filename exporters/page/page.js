@@ -13,6 +13,8 @@
     system: "The driver's and the cluster's own GPU daemons.",
   };
 
+  const SUMMED = { __finished__: "finished holders", __other__: "other holders" };
+
   // What comes from the node is only ever written as text, so a name can never become markup.
   const slot = (root, name) => root.querySelector(`[data-slot="${name}"]`);
   const element = (tag, className, text) => {
@@ -171,7 +173,7 @@
       rows.push(folded);
     }
     sync(slot(card, "accounts"), rows, makeRow(4), (row, entry) => {
-      const name = [entry.account, entry.holder].filter(Boolean).join(" · ");
+      const name = [entry.account, SUMMED[entry.holder] || entry.holder].filter(Boolean).join(" · ");
       const split = entry.energy_method ? `energy: ${words(entry.energy_method)}` : "";
       const mig = entry.mig ? `MIG ${entry.mig.slice(4, 12)}` : "";
       const kind = entry.holder ? entry.holder_kind : "";
