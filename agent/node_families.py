@@ -8,9 +8,10 @@ from pathlib import Path
 
 from agent.account_families import AccountFamilies
 from agent.daemon import NodeAgent
-from agent.holder_labels import HolderLabels
+from agent.installation import HolderFacts, Installation
 from agent.snapshot import Prices, Snapshot
 from collectors.clock import NS_PER_SECOND
+from collectors.holder import Holder
 from exporters import catalogue_agent as own
 from exporters import catalogue_books as books
 from exporters.exposition import Family, SeriesCache
@@ -25,23 +26,19 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class NodeFamilies:
     """Builds the families of one agent; keeps label strings between scrapes."""
 
-    def __init__(
-        self,
-        agent: NodeAgent,
-        prices: Prices,
-        node: str,
-        version: str,
-        holders: HolderLabels = HolderLabels(),  # noqa: B008  (frozen)
-    ) -> None:
+    def __init__(self, agent: NodeAgent, prices: Prices, installation: Installation) -> None:
         self._agent = agent
-        self._holders = holders
         self._prices = prices
-        self._version = version
-        self._node = node
+        self._installation = installation
+        self._node = node = installation.node
+        self._holders = installation.holders
         self._simulated = agent.parts.sampler.source_name == "simulated"
         self._gpu = GpuFamilies(node, agent.parts.sampler.source_name)
         self._host = HostFamilies(node)
-        self._accounts = AccountFamilies(node, holders)
+        self._accounts = AccountFamilies(node, self._holders)
+        self._info = SeriesCache(
+            books.HOLDER_INFO, node, holder_labels=self._holders.names, dimensions=installation.dimensions
+        )
         self._caches: dict[str, SeriesCache] = {}
 
     def families(self) -> list[Family]:
@@ -113,6 +110,18 @@ class NodeFamilies:
         ]
         yield self._family(books.HOLDER_IO_BYTES, directions)
 
+    def _info_labels(self, holder: Holder) -> tuple[str, ...]:
+        facts = self._installation.facts(holder) or HolderFacts()
+        known = facts.dimensions.get
+        return (
+            *self._holders.of(holder.kind, holder.name),
+            facts.workload,
+            known("team", ""),
+            known("environment", ""),
+            facts.pod_uid,
+            *(known(name, "") for name in self._installation.dimensions),
+        )
+
     def _gap_rows(self) -> list[tuple[tuple[str, ...], float]]:
         """Idle over held and measured time since the counters began, by holder."""
         held: dict[tuple[str, str], list[int]] = {}
@@ -128,7 +137,7 @@ class NodeFamilies:
         clock = agent.parts.clock
         for metric, value in self._own_values(snapshot):
             yield self._family(metric, [((), value)])
-        yield self._family(own.BUILD_INFO, [((self._version, platform.python_version()), 1)])
+        yield self._family(own.BUILD_INFO, [((self._installation.version, platform.python_version()), 1)])
         health = dict(agent.collectors.health)
         yield self._family(own.COLLECTOR_UP, (((name,), int(h.up)) for name, h in health.items()))
         yield self._family(own.COLLECTOR_DURATION, (((name,), h.duration_seconds) for name, h in health.items()))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from agent.accountant import DeviceView
 from agent.books import Books, account_sums
 from agent.daemon import NodeAgent
+from agent.installation import Installation
 from agent.snapshot import Prices, Snapshot
 from collectors.clock import NS_PER_SECOND
 from collectors.readings import Activity, DeviceFacts
@@ -27,12 +28,10 @@ from ledger.price import numerator_usd
 class NodeStates:
     """Builds the state of one agent."""
 
-    def __init__(self, agent: NodeAgent, prices: Prices, node: str, version: str, *, kubernetes: bool = False) -> None:
+    def __init__(self, agent: NodeAgent, prices: Prices, installation: Installation) -> None:
         self._agent = agent
         self._prices = prices
-        self._node = node
-        self._version = version
-        self._kubernetes = kubernetes
+        self._installation = installation
 
     def state(self) -> NodeState:
         """What the page shows now."""
@@ -47,8 +46,8 @@ class NodeStates:
         source = agent.parts.sampler.source_name
         drivers = {d.driver_version for d in snapshot.facts.values() if d.driver_version} if snapshot else set[str]()
         return NodeState(
-            node=self._node,
-            version=self._version,
+            node=self._installation.node,
+            version=self._installation.version,
             source=source,
             simulated=source == "simulated",
             driver_version=min(drivers, default=None),
@@ -57,7 +56,7 @@ class NodeStates:
             interval_seconds=agent.interval_ns() / NS_PER_SECOND,
             interval_stretched=snapshot is not None and snapshot.stretched,
             message=None if snapshot is None else snapshot.driver_error or "; ".join(snapshot.unreadable) or None,
-            kubernetes=self._kubernetes,
+            kubernetes=self._installation.kubernetes,
             totals=totals,
             host=_host(snapshot),
             collectors=[

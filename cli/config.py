@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.settings import AgentSettings
 from cli.config_problem import explain
 from cli.config_source import KeyPath, Sources, Value, add_environment, add_options, dotted, read_file
+from cli.kube_settings import KubernetesSettings
 from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
 from collectors.errors import Misconfigured
 from exporters.server_settings import ServerSettings
@@ -28,6 +29,7 @@ class Config(BaseModel):
     dcgm: DcgmSettings = DcgmSettings()
     host: HostSettings = HostSettings()
     holders: HoldersSettings = HoldersSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
 
 def load_config(

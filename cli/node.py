@@ -1,6 +1,7 @@
 """The wiring of a node: the only place that builds its objects and starts its threads."""
 
 import logging
+import os
 import platform
 import signal
 import socket
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +18,7 @@ from agent.app import AgentApp
 from agent.budget import CpuBudget
 from agent.daemon import HolderSource, HostReader, NodeAgent, Parts, UsageReader
 from agent.holdings import ProcessHoldings
+from agent.installation import Installation
 from agent.node_families import NodeFamilies
 from agent.node_state import NodeStates
 from agent.opening import open_books
@@ -23,6 +26,7 @@ from agent.poller import Poller
 from agent.sampler import Sampler
 from agent.store import StateStore
 from cli.config import Config
+from cli.kube_settings import runs_in_kubernetes
 from cli.node_options import NodeOptions, Simulation
 from collectors.cgroup_usage import HolderUsageCollector
 from collectors.clock import NS_PER_SECOND, Clock, SystemClock
@@ -40,6 +44,9 @@ from exporters.http_server import RunningServer, serve
 from ledger.hours import PriceNote
 from ledger.price import Price
 from ledger.price_book import PriceBook
+
+if TYPE_CHECKING:
+    from cli.kube_node import KubeNode
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +94,7 @@ class _Sources:
     host: HostReader | None = None
     usage: UsageReader | None = None
     dcgm: DcgmPage | None = None
+    kube: "KubeNode | None" = None
     identity: CloudIdentity | None = None
 
 
@@ -134,7 +142,7 @@ def start_node(options: NodeOptions) -> Node:
             click.echo(f"No NVIDIA driver: {reason}\nSimulating a machine instead; nothing shown is measured.")
             source, simulation = None, Simulation()
     folder = _data_dir(config, simulated=simulation is not None)
-    name = config.agent.node_name or socket.gethostname()
+    name = _node_name(config)
     source_name = "simulated" if simulation else "nvml"
     store = StateStore(folder, name, source_name, series_cap=config.agent.series_cap)
     sources = _measured(config, source) if source is not None else _simulated(config, simulation or Simulation(), store)
@@ -165,15 +173,16 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
             fill=None if sources.dcgm is None else _filler(sources.dcgm),
         )
     )
-    app = AgentApp(
-        agent, NodeFamilies(agent, prices, name, _version()), NodeStates(agent, prices, name, _version()), name
-    )
+    where = _installation(config, sources.kube, name)
+    app = AgentApp(agent, NodeFamilies(agent, prices, where), NodeStates(agent, prices, where), name)
     server = serve(config.server, app)
     what = "SIMULATED, nothing is measured" if simulated else "measuring"
     _log.info("wattledger %s on %s: %s, books in %s", _version(), platform.node(), what, store.folder)
     click.echo(f"Page: {server.url}/   metrics: {server.url}/metrics")
     stop = threading.Event()
     thread = threading.Thread(target=agent.run, args=(stop,), name="sweep")
+    if sources.kube is not None:
+        sources.kube.start(agent, stop)
     thread.start()
     if sources.dcgm is not None:
         Poller("dcgm", sources.dcgm.read, config.dcgm.interval_seconds, sources.clock, agent.collectors).start(stop)
@@ -208,10 +217,12 @@ def _measured(config: Config, source: NvmlSource) -> _Sources:
         system_processes=SYSTEM_PROCESSES | frozenset(config.holders.system_processes),
         passwd=config.holders.passwd,
     )
+    kube = _kube(config, clock, resolver)
     return _Sources(
         clock=clock,
         gpu=source,
-        holders=ProcessHoldings(resolver),
+        holders=ProcessHoldings(resolver) if kube is None else kube.holdings,
+        kube=kube,
         interval_ns=lambda wished: wished,
         host=HostCollector(clock, proc=proc, sys=sys),
         usage=HolderUsageCollector(resolver.identity_of, proc=proc, sys=sys),
@@ -240,6 +251,26 @@ def _simulated(config: Config, simulation: Simulation, store: StateStore) -> _So
         host=SimulatedHost(scenario, source, lambda: clock.sweep_interval_ns(wished)),
         usage=SimulatedHolderUsage(source),
     )
+
+
+def _kube(config: Config, clock: Clock, processes: ProcessHolders) -> "KubeNode | None":
+    if not runs_in_kubernetes(config.kubernetes, os.environ):
+        return None
+    from cli.kube_node import kube_node  # noqa: PLC0415  (costs memory that a bare host has no use for)
+
+    return kube_node(config.kubernetes, os.environ, clock, processes, _node_name(config))
+
+
+def _installation(config: Config, kube: "KubeNode | None", name: str) -> Installation:
+    if kube is None:
+        return Installation(name, _version())
+    known = ("team", "environment")
+    extra = tuple(each.name for each in config.kubernetes.dimensions if each.name not in known)
+    return Installation(name, _version(), kubernetes=True, facts=kube.facts, dimensions=extra)
+
+
+def _node_name(config: Config) -> str:
+    return config.agent.node_name or config.kubernetes.node or socket.gethostname()
 
 
 def _dcgm(config: Config, clock: Clock) -> DcgmPage | None:

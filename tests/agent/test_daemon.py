@@ -12,6 +12,7 @@ from agent.app import AgentApp
 from agent.budget import CpuBudget
 from agent.daemon import NodeAgent, Parts
 from agent.holdings import Holdings
+from agent.installation import Installation
 from agent.node_families import NodeFamilies
 from agent.node_state import NodeStates
 from agent.opening import open_books
@@ -112,9 +113,9 @@ class Rig:
             settings, self.clock, sampler, self.source, self.store, accountant, CpuBudget(None), lambda ns: ns, Host()
         )
         self.agent = NodeAgent(parts)
-        prices = Prices()
+        prices, where = Prices(), Installation("n", "1.0")
         self.app = AgentApp(
-            self.agent, NodeFamilies(self.agent, prices, "n", "1.0"), NodeStates(self.agent, prices, "n", "1.0"), "n"
+            self.agent, NodeFamilies(self.agent, prices, where), NodeStates(self.agent, prices, where), "n"
         )
 
     def sweep(self, seconds=1, times=1):

@@ -36,6 +36,26 @@ DEFAULTS = {
     "dcgm": {"url": None, "interval_seconds": 15.0, "stale_after_seconds": 45.0},
     "host": {"proc": "/proc", "sys": "/sys"},
     "holders": {"passwd": "/etc/passwd", "system_processes": []},
+    "kubernetes": {
+        "mode": "auto",
+        "node": "",
+        "kubelet_socket": "/var/lib/kubelet/pod-resources/kubelet.sock",
+        "kubelet_interval_seconds": 10.0,
+        "api_url": "",
+        "token_file": None,
+        "ca_file": None,
+        "resources": ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-*"],
+        "drivers": ["gpu.nvidia.com"],
+        "system_namespaces": ["gpu-operator", "kube-system"],
+        "dimensions": [
+            {"name": "team", "label_keys": ["wattledger.io/team", "team"], "else_namespace": True},
+            {
+                "name": "environment",
+                "label_keys": ["wattledger.io/environment", "environment", "env"],
+                "else_namespace": False,
+            },
+        ],
+    },
 }
 
 

@@ -133,7 +133,11 @@ def test_silent_clients_hold_no_place_for_long(start):
     silent = [socket.create_connection(server.address, timeout=10) for _ in range(2)]
     try:
         assert [client.recv(1) for client in silent] == [b"", b""]
-        assert ask(server)[0] == 200
+        # A place is free an instant after its connection was cut: 503 asks to try again, so that is what happens here.
+        deadline = time.monotonic() + 10
+        while (status := ask(server)[0]) == 503 and time.monotonic() < deadline:
+            pass
+        assert status == 200
     finally:
         for client in silent:
             client.close()

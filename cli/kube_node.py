@@ -1,0 +1,109 @@
+"""The wiring of a node in Kubernetes: kubelet, API server, and what they tell of holders."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.daemon import NodeAgent
+from agent.installation import HolderFacts
+from agent.kube_holdings import KubeHoldings
+from agent.poller import Poller
+from cli.kube_settings import KubernetesSettings
+from collectors.clock import NS_PER_SECOND, Clock
+from collectors.device_ids import Accepted, DeviceMaps
+from collectors.errors import Unavailable
+from collectors.holder import Holder
+from collectors.kube_api import KubeApi
+from collectors.kube_endpoint import KubeEndpoint, in_cluster
+from collectors.kube_owners import Dimension, dimensions_of, label_keys
+from collectors.kube_pods import Kept, PodCache
+from collectors.pod_resources import PodResources
+from collectors.process_holders import ProcessHolders
+
+_KUBELET_POLL_SECONDS = 1.0
+_PODS_CHECK_SECONDS = 5.0
+_POD_PARTS = 3
+
+
+@dataclass(slots=True)
+class KubeNode:
+    """A node's view of its cluster."""
+
+    holdings: KubeHoldings
+    pods: PodCache
+    dimensions: tuple[Dimension, ...]
+
+    def start(self, agent: NodeAgent, stop: threading.Event) -> None:
+        """Follow the API server and ask the kubelet until ``stop`` is set."""
+        clock, runner = agent.parts.clock, agent.collectors
+        self.holdings.maps = lambda: device_maps(agent)
+        self.pods.start(stop)
+        Poller("kubelet", self.holdings.poll, _KUBELET_POLL_SECONDS, clock, runner).start(stop)
+        Poller("kube_api", self._check_pods, _PODS_CHECK_SECONDS, clock, runner).start(stop)
+
+    def facts(self, holder: Holder) -> HolderFacts | None:
+        """Who a pod's container is; ``None`` for what is no pod or not known any more."""
+        parts = holder.name.split("/")
+        if holder.kind != "pod" or len(parts) != _POD_PARTS:
+            return None
+        pod = self.pods.by_name(parts[0], parts[1])
+        if pod is None:
+            return None
+        return HolderFacts(
+            workload=f"{pod.workload.kind}/{pod.workload.name}",
+            pod_uid=pod.uid,
+            dimensions=dimensions_of(self.dimensions, pod.labels, pod.namespace),
+        )
+
+    def _check_pods(self) -> None:
+        error = self.pods.health().error
+        if error is not None:
+            raise Unavailable(error)
+
+
+def device_maps(agent: NodeAgent) -> DeviceMaps:
+    """The node's devices as the last sweep saw them."""
+    facts = agent.parts.sampler.facts
+    instances = {
+        (uuid, part.mig.gpu_instance_id, part.mig.compute_instance_id): part.mig.uuid
+        for uuid, view in agent.parts.accountant.views.items()
+        for part in view.sweep.instances
+        if part.mig is not None
+    }
+    return DeviceMaps({each.index: uuid for uuid, each in facts.items()}, instances)
+
+
+def kube_node(
+    settings: KubernetesSettings,
+    environ: Mapping[str, str],
+    clock: Clock,
+    processes: ProcessHolders,
+    node: str,
+) -> KubeNode:
+    """Build it; nothing is asked yet.
+
+    Raises:
+        Misconfigured: no API server is known.
+    """
+    endpoint = (
+        KubeEndpoint(settings.api_url, settings.token_file, settings.ca_file)
+        if settings.api_url
+        else in_cluster(environ)
+    )
+    dimensions = tuple(each.dimension() for each in settings.dimensions)
+    pods = PodCache(KubeApi(endpoint), settings.node or node, clock, kept=Kept(labels=label_keys(dimensions)))
+    kubelet = PodResources(
+        clock,
+        socket_path=settings.kubelet_socket,
+        interval_ns=int(settings.kubelet_interval_seconds * NS_PER_SECOND),
+    )
+    holdings = KubeHoldings(
+        clock,
+        kubelet,
+        pods,
+        processes,
+        maps=DeviceMaps,
+        accepted=Accepted(settings.resources, settings.drivers),
+        system_namespaces=frozenset(settings.system_namespaces),
+    )
+    return KubeNode(holdings, pods, dimensions)
