@@ -1,4 +1,4 @@
-"""A serving engine's metrics page as canonical, cumulative values: work, gauges, latency, seconds of prefill and decode.
+"""A serving engine's metrics page as canonical, cumulative values: work, gauges, latency, prefill and decode time.
 
 Owns the choice between old and new names, the reading of model and tenant labels, and what is counted once only
 (tensor parallel ranks that all tell the same). It reads a page and nothing else: what a counter gained since the last
@@ -142,19 +142,36 @@ def read_engine_page(
     Where a page has several engines the first that tells a value counts (Triton, which hosts others, is last).
     ``whole`` is what ``collectors.openmetrics.parse_mapped`` says of it.
 
+    An engine that was named may tell nothing yet, or serve an empty page: some do before their first request.
+
     Raises:
         PageRefused: the page is none, is cut off, has too many samples, or a counter on it cannot be one.
-        EngineUnknown: no engine was named and none is known by its names.
+        EngineUnknown: no engine was named and none is known by its names, or the page is another's than the named.
     """
     reading = reading or PageReading()
     engines = reading.engines or detect_engines(page)
     wanted = frozenset[str]().union(*(names.sample_names for names in engines))
-    samples = parse_mapped(page, wanted | {START_TIME}, whole=whole, max_samples=reading.max_samples).samples
-    if not engines:
+    idle = bool(reading.engines) and not page.strip()
+    samples = () if idle else _samples(page, wanted, whole=whole, most=reading.max_samples)
+    _check_known(reading.engines, page, told=any(sample.name != START_TIME for sample in samples))
+    return _PageReader(reading, tenants or TenantCap(0)).read(engines, samples)
+
+
+def _samples(page: bytes, names: frozenset[str], *, whole: bool, most: int) -> tuple[Sample, ...]:
+    return parse_mapped(page, names | {START_TIME}, whole=whole, max_samples=most).samples
+
+
+def _check_known(named: Sequence[EngineNames], page: bytes, *, told: bool) -> None:
+    if told:
+        return
+    if not named:
         raise EngineUnknown(
             "no metric of a known serving engine stands on this page: correct its address, or map its counters"
         )
-    return _PageReader(reading, tenants or TenantCap(0)).read(engines, samples)
+    if found := ", ".join(names.engine for names in detect_engines(page)):
+        raise EngineUnknown(
+            f"this is the page of {found}, not of {named[0].engine}: correct the engine, or leave it out"
+        )
 
 
 def add_up(series: Iterable[Values]) -> Histogram:
@@ -177,6 +194,8 @@ class _PageReader:
     reading: PageReading
     tenants: TenantCap
     by_name: dict[str, list[Sample]] = field(default_factory=dict[str, list[Sample]])
+    identities: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
+    """By the identity of the mapping of labels, which the samples of a page share."""
     work: dict[WorkKey, Slot] = field(default_factory=dict[WorkKey, Slot])
     phases: dict[PhaseKey, Slot] = field(default_factory=dict[PhaseKey, Slot])
     latency: dict[LatencyKey, Slot] = field(default_factory=dict[LatencyKey, Slot])
@@ -206,18 +225,19 @@ class _PageReader:
             found: dict[WorkKey, dict[str, Values]] = {}
             name, samples, scale = self._first(names.prefixes, sources)
             for sample in samples:
-                key = self._model(sample), self._tenant(sample), kind
-                found.setdefault(key, {})[_series(sample)] = {"value": _cumulative(sample) * scale}
-            for key, series in found.items():
-                self.work.setdefault(key, Slot(name, series))
+                model, labels = self._identity(sample)
+                series = found.setdefault((model, self._tenant(sample), kind), {})
+                series[labels] = {"value": _cumulative(sample) * scale}
+            for key, several in found.items():
+                self.work.setdefault(key, Slot(name, several))
 
     def _read_phases(self, names: EngineNames) -> None:
         for phase, sources in names.phases.items():
             found: dict[PhaseKey, dict[str, Values]] = {}
             name, samples, scale = self._first(names.prefixes, sources)
             for sample in samples:
-                series = found.setdefault((self._model(sample), phase), {})
-                series[_series(sample)] = {"value": _cumulative(sample) * scale}
+                model, labels = self._identity(sample)
+                found.setdefault((model, phase), {})[labels] = {"value": _cumulative(sample) * scale}
             for key, series in found.items():
                 self.phases.setdefault(key, Slot(name, series))
 
@@ -235,21 +255,21 @@ class _PageReader:
     ) -> dict[LatencyKey, dict[str, Values]]:
         """Each series of a histogram that has both its sum and its count."""
         bucket_name, sum_name, count_name = (prefix + part if part else "" for part in distribution.parts)
-        found: dict[LatencyKey, dict[str, dict[Part, float]]] = {}
-        for part, samples in ((p, self._once(n)) for p, n in (("sum", sum_name), ("count", count_name))):
-            scale = distribution.scale if part == "sum" else 1.0
-            for sample in samples:
-                parts = found.setdefault((self._model(sample), name), {}).setdefault(_series(sample, named=False), {})
-                parts[part] = _cumulative(sample) * scale
-        for sample in self._once(bucket_name):
-            parts = found.get((self._model(sample), name), {}).get(_series(sample, named=False))
-            if parts is not None:
-                parts[_bound(sample) * distribution.scale] = _cumulative(sample)
-        whole = {
-            key: {of: parts for of, parts in series.items() if "sum" in parts and "count" in parts}
-            for key, series in found.items()
+        scale = distribution.scale
+        found: dict[tuple[str, str], dict[Part, float]] = {
+            self._identity(sample): {"sum": _cumulative(sample) * scale} for sample in self._once(sum_name)
         }
-        return {key: {of: parts for of, parts in series.items()} for key, series in whole.items() if series}
+        for sample in self._once(count_name):
+            if parts := found.get(self._identity(sample)):
+                parts["count"] = _cumulative(sample)
+        for sample in self._once(bucket_name):
+            if parts := found.get(self._identity(sample)):
+                parts[_bound(sample) * scale] = _cumulative(sample)
+        series: dict[LatencyKey, dict[str, Values]] = {}
+        for (model, labels), parts in found.items():
+            if "count" in parts:
+                series.setdefault((model, name), {})[labels] = parts
+        return series
 
     def _read_gauges(self, names: EngineNames) -> None:
         for gauge, sources in names.gauges.items():
@@ -257,7 +277,7 @@ class _PageReader:
             found: dict[GaugeKey, list[float]] = {}
             for sample in samples:
                 if math.isfinite(sample.value):
-                    found.setdefault((self._model(sample), gauge), []).append(sample.value * scale)
+                    found.setdefault((self._identity(sample)[0], gauge), []).append(sample.value * scale)
             for key, values in found.items():
                 self.gauges.setdefault(key, max(values) if gauge == "kv_cache_usage" else sum(values))
 
@@ -280,11 +300,19 @@ class _PageReader:
             return samples
         lowest: dict[str, tuple[tuple[int, ...], Sample]] = {}
         for sample in samples:
-            of = _text({label: value for label, value in sample.labels.items() if label not in _RANK_LABELS})
+            of = _text(sample.labels, _RANK_LABELS)
             rank = _rank(sample)
             if of not in lowest or rank < lowest[of][0]:
                 lowest[of] = rank, sample
         return [sample for _, sample in lowest.values()]
+
+    def _identity(self, sample: Sample) -> tuple[str, str]:
+        """The model of a sample, and what tells its series from others of its name."""
+        known = self.identities.get(id(sample.labels))
+        if known is None:
+            known = self._model(sample), _text(sample.labels, (_BUCKET_LABEL,))
+            self.identities[id(sample.labels)] = known
+        return known
 
     def _model(self, sample: Sample) -> str:
         for label in self.reading.model_labels:
@@ -298,13 +326,8 @@ class _PageReader:
         return self.tenants.name(sample.labels.get(self.reading.tenant_label, "")[:MAX_LABEL_CHARACTERS])
 
 
-def _series(sample: Sample, *, named: bool = True) -> str:
-    labels = {label: value for label, value in sample.labels.items() if label != _BUCKET_LABEL}
-    return (sample.name if named else "") + _text(labels)
-
-
-def _text(labels: Mapping[str, str]) -> str:
-    return repr(sorted(labels.items()))
+def _text(labels: Mapping[str, str], without: Sequence[str]) -> str:
+    return repr(sorted(item for item in labels.items() if item[0] not in without))
 
 
 def _rank(sample: Sample) -> tuple[int, ...]:

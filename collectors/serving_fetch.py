@@ -1,0 +1,149 @@
+"""Fetches one metrics page over HTTP within a limit of time and size.
+
+Owns the connection and the words for what went wrong. Never goes through a proxy, never follows a redirect, sends no
+credentials, and asks for no compression: on one node it would only cost CPU on both ends.
+"""
+
+import http.client
+import socket
+import threading
+import urllib.parse
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from collectors.errors import Misconfigured, Unavailable
+from collectors.openmetrics import MAX_PAGE_BYTES, PageRefused, read_page
+
+FETCH_SECONDS = 2.0
+"""Default limit of a whole fetch, connection included."""
+
+_ACCEPT = "text/plain;version=0.0.4"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPage:
+    """The bytes of a page."""
+
+    body: bytes
+    whole: bool
+    """Whether the transport vouches for its length."""
+
+
+class Fetch(Protocol):
+    """Gets a page, or raises Unavailable."""
+
+    def __call__(self, url: str, *, timeout_seconds: float, max_bytes: int) -> FetchedPage:
+        """The page at ``url``."""
+        ...
+
+
+def split_url(url: str) -> urllib.parse.SplitResult:
+    """The parts of a page's address.
+
+    Raises:
+        Misconfigured: it is no http or https address, or bears a user's name.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        usable = usable and "@" not in parts.netloc and " " not in url
+    except ValueError:
+        usable = False
+    else:
+        if usable:
+            return parts
+    raise Misconfigured(f"the address of a metrics page is {url!r}: it has to be http://HOST:PORT/PATH")
+
+
+def fetch_page(url: str, *, timeout_seconds: float = FETCH_SECONDS, max_bytes: int = MAX_PAGE_BYTES) -> FetchedPage:
+    """The page at ``url``. The certificate of an https page is not verified: a pod's address has none to its name.
+
+    Raises:
+        Unavailable: no connection, no whole answer in time, another status than 200, an answer in no plain encoding.
+        PageRefused: the page is longer than ``max_bytes``.
+        Misconfigured: ``url`` is no address.
+    """
+    parts = split_url(url)
+    late = threading.Event()
+    connection = _connection(parts, timeout_seconds)
+    try:
+        with closing(connection), _deadline(connection, timeout_seconds, late):
+            connection.connect()
+            if late.is_set():
+                raise TimeoutError
+            page = _get(connection, parts, max_bytes)
+    except PageRefused as error:
+        raise PageRefused(f"{url}: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        if not (late.is_set() or isinstance(error, TimeoutError)):
+            raise Unavailable(
+                f"{url} does not answer ({str(error) or type(error).__name__}): "
+                "check that the engine runs, and the port and path of its metrics"
+            ) from error
+    else:
+        if not late.is_set():
+            return page
+    raise Unavailable(
+        f"{url} did not end within {timeout_seconds:g} s: look at the engine's load, or raise serving.timeout_seconds"
+    )
+
+
+def _get(connection: http.client.HTTPConnection, parts: urllib.parse.SplitResult, max_bytes: int) -> FetchedPage:
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection.request("GET", path, headers={"Accept": _ACCEPT, "Accept-Encoding": "identity"})
+    with connection.getresponse() as response:
+        _check(response, parts.geturl())
+        body = read_page(response, max_bytes)
+        if response.length:
+            raise http.client.IncompleteRead(body, response.length)
+        return FetchedPage(body, whole=response.length is not None or response.chunked)
+
+
+def _check(response: http.client.HTTPResponse, url: str) -> None:
+    if http.client.MULTIPLE_CHOICES <= response.status < http.client.BAD_REQUEST:
+        raise Unavailable(
+            f"{url} redirects ({response.status}), which is not followed: give the address of the page itself"
+        )
+    if response.status in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
+        raise Unavailable(f"{url} answers {response.status}: let this node read the page without credentials")
+    if response.status != http.client.OK:
+        raise Unavailable(f"{url} answers {response.status} {response.reason}: check the port and path of its metrics")
+    encoding = response.getheader("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise Unavailable(f"{url} answers in {encoding!r} although plain text was asked for: turn compression off")
+
+
+def _connection(parts: urllib.parse.SplitResult, timeout_seconds: float) -> http.client.HTTPConnection:
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, parts.port, timeout=timeout_seconds)
+    import ssl  # noqa: PLC0415  (some megabytes, for the few pages that are served so)
+
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, parts.port, timeout=timeout_seconds, context=context)
+
+
+@contextmanager
+def _deadline(connection: http.client.HTTPConnection, timeout_seconds: float, late: threading.Event) -> Generator[None]:
+    """Cut the connection when its time is over: a socket's own timeout begins anew with each byte."""
+
+    def cut() -> None:
+        late.set()
+        # Before the connection stands its own timeout, which is as long, ends it.
+        connected: socket.socket | None = connection.sock
+        if connected is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+    watchdog = threading.Timer(timeout_seconds, cut)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        watchdog.join()
