@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from collectors.holder import Holder
 from collectors.host import HolderUsage
 from collectors.process_holders import ProcessIdentity
+from collectors.small_files import read_text
 
 _NS_PER_SECOND = 1_000_000_000
 _NS_PER_US = 1000
@@ -50,7 +51,7 @@ class HolderUsageCollector:
         ticks_per_second: int | None = None,
     ) -> None:
         self._identity_of = identity_of
-        self._proc = proc
+        self._proc = str(proc)
         self._cgroups = _CgroupFiles(sys)
         self._ticks_per_second = ticks_per_second or os.sysconf("SC_CLK_TCK")
         self._tallies: dict[Holder, _Tally] = {}
@@ -105,11 +106,11 @@ class HolderUsageCollector:
 
     def _process_cpu_ns(self, pid: int) -> int:
         # proc_pid_stat(5): utime and stime are fields 14 and 15, the 12th and 13th behind the name.
-        fields = (self._proc / f"{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = read_text(f"{self._proc}/{pid}/stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * _NS_PER_SECOND // self._ticks_per_second
 
     def _process_io(self, pid: int) -> _Io:
-        lines = (self._proc / f"{pid}/io").read_text(encoding="ascii").splitlines()
+        lines = read_text(f"{self._proc}/{pid}/io").splitlines()
         values = dict(line.split(": ", 1) for line in lines)
         return _Io(int(values["read_bytes"]), int(values["write_bytes"]))
 
@@ -118,7 +119,7 @@ class _CgroupFiles:
     """The counters of a cgroup, wherever its hierarchies are mounted; ``None`` where none counts."""
 
     def __init__(self, sys: Path) -> None:
-        self._root = sys / "fs/cgroup"
+        self._root = f"{sys}/fs/cgroup"
         self._devices = sys / "dev/block"
         self._physical: dict[str, bool] = {}
 
@@ -144,7 +145,7 @@ class _CgroupFiles:
             return None
         for mount, file in places:
             with suppress(OSError):
-                return (self._root / mount / path.lstrip("/") / file).read_text(encoding="ascii")
+                return read_text(f"{self._root}/{mount}/{path}/{file}")
         return None
 
     def _sum(self, counts: Iterable[tuple[str, str, int]], read: str, write: str) -> _Io:

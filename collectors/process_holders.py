@@ -13,6 +13,7 @@ from pathlib import Path
 
 from collectors.cgroup_path import CgroupIdentity, ProcessCgroups, parse_cgroups
 from collectors.holder import Holder
+from collectors.small_files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,6 @@ CONTAINER_ID_LENGTH = 12
 """
 
 _COMM_LENGTH = 15
-_CHUNK_BYTES, _CHUNKS = 4096, 16
 _START_TIME_FIELD = 19  # field 22 of proc_pid_stat(5), counted from 0 after the name
 
 
@@ -129,15 +129,15 @@ class ProcessHolders:
             known = self._known.get(pid)
             if known is None or known.inode != inode:
                 return self._read(folder, inode)
-            moved = compare and _read_text(f"{folder}/cgroup") != known.cgroup_text
+            moved = compare and read_text(f"{folder}/cgroup") != known.cgroup_text
             return self._read(folder, inode) if moved else known
         except (OSError, ValueError, LookupError):
             return None
 
     def _read(self, folder: str, inode: tuple[int, int]) -> _Known:
         stat = _read_stat(folder)
-        cgroup_text = _read_text(f"{folder}/cgroup")
-        user_id = _real_user_id(_read_text(f"{folder}/status"))
+        cgroup_text = read_text(f"{folder}/cgroup")
+        user_id = _real_user_id(read_text(f"{folder}/status"))
         daemon = self._system_name(folder, stat.comm)
         if stat.gone or _read_stat(folder).start_time_ticks != stat.start_time_ticks:
             raise ProcessLookupError(folder)
@@ -193,7 +193,7 @@ class _Stat:
 
 def _read_stat(folder: str) -> _Stat:
     # The name stands in brackets and may hold brackets and blanks itself.
-    text = _read_text(f"{folder}/stat")
+    text = read_text(f"{folder}/stat")
     opened, closed = text.index("("), text.rindex(")")
     fields = text[closed + 1 :].split()
     return _Stat(text[opened + 1 : closed], fields[0] in "ZXx", int(fields[_START_TIME_FIELD]))
@@ -210,20 +210,8 @@ def _program_names(folder: str) -> list[str]:
     with contextlib.suppress(OSError):
         paths.append(os.readlink(f"{folder}/exe").removesuffix(" (deleted)"))  # noqa: PTH115  (a plain string is wanted)
     with contextlib.suppress(OSError):
-        paths += _read_text(f"{folder}/cmdline").split("\0")[:2]
+        paths += read_text(f"{folder}/cmdline").split("\0")[:2]
     return [name for path in paths if (name := path.rpartition("/")[2])]
-
-
-def _read_text(path: str) -> str:
-    # Unbuffered: a file object costs more than the kernel's answer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        chunks = [os.read(descriptor, _CHUNK_BYTES)]
-        while len(chunks) < _CHUNKS and len(chunks[-1]) == _CHUNK_BYTES:
-            chunks.append(os.read(descriptor, _CHUNK_BYTES))
-    finally:
-        os.close(descriptor)
-    return b"".join(chunks).decode("utf-8", errors="replace")
 
 
 class _Users:
