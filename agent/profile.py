@@ -47,20 +47,22 @@ class _Row:
     measures: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     totals: dict[str, int] = field(default_factory=dict[str, int])
 
-    def measure(self, name: str, value: float | None, ns: int, scale: int = 1) -> None:
-        if value is None:
-            return
-        amount = round(value * scale)
-        entry = self.measures.get(name)
-        if entry is None:
-            self.measures[name] = [amount * ns, ns, amount]
-            return
-        entry[0] += amount * ns
-        entry[1] += ns
-        entry[2] = max(entry[2], amount)
+    def measure(self, amounts: Iterable[tuple[str, int]], ns: int) -> None:
+        measures = self.measures
+        for name, amount in amounts:
+            entry = measures.get(name)
+            if entry is None:
+                measures[name] = [amount * ns, ns, amount]
+                continue
+            entry[0] += amount * ns
+            entry[1] += ns
+            if amount > entry[2]:  # noqa: PLR1730  (the innermost loop of a sweep spares the call)
+                entry[2] = amount
 
-    def add(self, name: str, amount: float) -> None:
-        self.totals[name] = self.totals.get(name, 0) + round(amount)
+    def add(self, amounts: Iterable[tuple[str, int]]) -> None:
+        totals = self.totals
+        for name, amount in amounts:
+            totals[name] = totals.get(name, 0) + amount
 
 
 @dataclass(slots=True)
@@ -82,19 +84,23 @@ class ProfileBook:
         for share in view.shares:
             place = share.mig, share.holder
             energy[place] = energy.get(place, 0) + share.energy_mj
-        readings = {"": device} | {part.mig.uuid: part for part in view.sweep.instances if part.mig}
+        node = [] if iowait_ratio is None else [("node_iowait_ppm", round(iowait_ratio * PPM))]
+        totals = [*_moved(device, ns), *((f"throttle_ns.{reason}", amount) for reason, amount in throttled.items())]
+        parts = {"": device} | {part.mig.uuid: part for part in view.sweep.instances if part.mig}
+        seen: dict[str, list[tuple[str, int]]] = {}
         for use in view.uses:
             if use.holder is None:
                 continue
+            if use.mig not in seen:
+                seen[use.mig] = [*_measured(parts[use.mig], device), *node]
             row = self._row(ProfileKey(hour_s, device.device.uuid, use.mig, use.holder.kind, use.holder.name))
-            _measure_reading(row, readings[use.mig], device, ns)
-            row.measure("memory_mib", None if use.memory_bytes is None else use.memory_bytes // _MIB, ns)
+            row.measure(seen[use.mig], ns)
+            row.add(totals)
+            if use.memory_bytes is not None:
+                row.measure((("memory_mib", use.memory_bytes // _MIB),), ns)
             if device.energy_mj is not None:
                 power_mw = energy.get((use.mig, use.holder), 0) * NS_PER_SECOND // ns
-                row.measure("power_mw", power_mw, ns)
-            row.measure("node_iowait_ppm", iowait_ratio, ns, PPM)
-            for reason, amount in throttled.items():
-                row.add(f"throttle_ns.{reason}", amount)
+                row.measure((("power_mw", power_mw),), ns)
 
     def observe_usage(self, hour_s: int, usage: Mapping[Holder, HolderUsage]) -> None:
         """Take the holders' CPU and I/O counters; the increments since the call before are booked."""
@@ -105,7 +111,7 @@ class ProfileBook:
                 value = getattr(now, name)
                 start = 0 if before is None else getattr(before, name) or 0
                 if value is not None and value > start:
-                    row.add(name, value - start)
+                    row.add(((name, value - start),))
         self._usage = dict(usage)
 
     def hours(self) -> set[int]:
@@ -154,21 +160,27 @@ class ProfileBook:
         return {reason: value - before[reason] for reason, value in now.items() if value > before.get(reason, value)}
 
 
-def _measure_reading(row: _Row, part: GpuReading, device: GpuReading, ns: int) -> None:
+def _measured(part: GpuReading, device: GpuReading) -> list[tuple[str, int]]:
     activity = part.activity
-    row.measure("duty_cycle_ppm", activity.duty_cycle, ns, PPM)
-    row.measure("sm_ppm", activity.sm, ns, PPM)
-    row.measure("tensor_ppm", activity.tensor, ns, PPM)
-    row.measure("dram_ppm", activity.dram, ns, PPM)
-    row.measure("power_limit_mw", device.power.limit_watts, ns, 1000)
+    values = (
+        ("duty_cycle_ppm", activity.duty_cycle, PPM),
+        ("sm_ppm", activity.sm, PPM),
+        ("tensor_ppm", activity.tensor, PPM),
+        ("dram_ppm", activity.dram, PPM),
+        ("power_limit_mw", device.power.limit_watts, 1000),
+    )
+    return [(name, round(value * scale)) for name, value, scale in values if value is not None]
+
+
+def _moved(device: GpuReading, ns: int) -> list[tuple[str, int]]:
+    """Bytes over the device's links, by their rates."""
     links = device.links
-    for name, rates in (
+    both_ways = (
         ("pcie_bytes", (links.pcie_rx_bytes_per_second, links.pcie_tx_bytes_per_second)),
         ("nvlink_bytes", (links.nvlink_rx_bytes_per_second, links.nvlink_tx_bytes_per_second)),
-    ):
-        known = [rate for rate in rates if rate is not None]
-        if known:
-            row.add(name, sum(known) * ns / NS_PER_SECOND)
+    )
+    known = [(name, [rate for rate in rates if rate is not None]) for name, rates in both_ways]
+    return [(name, round(sum(rates) * ns / NS_PER_SECOND)) for name, rates in known if rates]
 
 
 def _plain(key: ProfileKey, row: _Row) -> dict[str, Any]:
