@@ -172,8 +172,10 @@ class Accountant:
         """The device's idle power, else the lowest of its siblings of the same model, which says so."""
         if own.idle_mw is not None:
             return own.idle_mw, EnergyMethod.IDLE_SPLIT
-        names = {uuid: device.name for uuid, device in self.books.devices.items()}
-        siblings = [mw for uuid, mw in self.books.idle_mw.items() if names.get(uuid) == facts.name]
+        devices = self.books.devices
+        siblings = [
+            mw for uuid, mw in self.books.idle_mw.items() if uuid in devices and devices[uuid].name == facts.name
+        ]
         return min(siblings, default=None), EnergyMethod.IDLE_MODEL
 
     def _learn_idle(self, entry: Entry, uuid: str, meter: IdlePower, reading: GpuReading, *, idle: bool) -> None:
@@ -195,7 +197,7 @@ class Accountant:
         price_id = self._price_id(reading.device)
         shares: list[Share] = []
         for part, part_energy in zip(slices, energies, strict=True):
-            interval = replace(shape, duration_ns=part.duration_ns, energy_mj=part_energy)
+            interval = shape._replace(duration_ns=part.duration_ns, energy_mj=part_energy)
             split = attribute(interval)
             shares.extend(split)
             entry.rows.extend(_rows(uuid, part.hour_s, price_id, split, integrated=integrated))

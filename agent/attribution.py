@@ -7,7 +7,6 @@ so the parts add up to the interval and to the counter's delta, always.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from collectors.clock import NS_PER_SECOND
@@ -19,8 +18,7 @@ PPM = 1_000_000
 _WORKING = frozenset((Account.ACTIVE, Account.UNATTRIBUTED, Account.SYSTEM))
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A participant in a unit."""
 
     holder: Holder | None
@@ -32,8 +30,7 @@ class Claim:
     """Share of idle time relative to the other claims; 0 for one that only worked here and holds nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """A part of a device that is held and measured by itself."""
 
     mig: str
@@ -48,8 +45,7 @@ class Unit:
     """The reading cannot be true: time and energy are booked, but as unmeasured."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """One device between two readings."""
 
     duration_ns: int
@@ -184,10 +180,10 @@ def _held(unit: Unit) -> bool:
 
 def _energy_of_parts(parts: Sequence[_Part], energy: int, idle_mw: int | None) -> tuple[list[int], EnergyMethod]:
     times = [part.ns for part in parts]
-    working = [part.ns if part.account in _WORKING else 0 for part in parts]
-    resting = [0 if part.account in _WORKING else part.ns for part in parts]
-    unmeasured = any(part.account is Account.UNMEASURED for part in parts)
-    if unmeasured or not any(working) or not any(resting):
+    accounts = [part.account for part in parts]
+    working = [ns if account in _WORKING else 0 for account, ns in zip(accounts, times, strict=True)]
+    resting = [ns - busy for ns, busy in zip(times, working, strict=True)]
+    if Account.UNMEASURED in accounts or not any(working) or not any(resting):
         return apportion(energy, times), EnergyMethod.WHOLE
     if idle_mw is None:
         return apportion(energy, working), EnergyMethod.IDLE_UNKNOWN

@@ -10,6 +10,7 @@ Owns, per device, what sharing needs to remember: SM samples, the method in forc
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agent.attribution import PPM, Claim, Unit
 from agent.holdings import Holdings
@@ -21,8 +22,7 @@ from ledger.accounts import Method
 _MIB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class HolderUse:
+class HolderUse(NamedTuple):
     """A holder on a unit as people want to see it."""
 
     holder: Holder | None
@@ -43,18 +43,17 @@ class _Memory:
 
 def activity_ppm(activity: Activity) -> int | None:
     """The largest activity that counts as working, in parts per million; ``None`` when none was read."""
-    values = (
-        activity.duty_cycle,
-        activity.graphics,
-        activity.encoder,
-        activity.decoder,
-        activity.jpeg,
-        activity.ofa,
-    )
     if activity.duty_cycle is None and activity.graphics is None:
         return None
-    known = [value for value in values if value is not None]
-    return max(0, min(PPM, round(max(known) * PPM)))
+    largest = max(
+        activity.duty_cycle or 0.0,
+        activity.graphics or 0.0,
+        activity.encoder or 0.0,
+        activity.decoder or 0.0,
+        activity.jpeg or 0.0,
+        activity.ofa or 0.0,
+    )
+    return max(0, min(PPM, round(largest * PPM)))
 
 
 @dataclass(slots=True)

@@ -30,14 +30,11 @@ def apportion(whole: int, weights: Sequence[int]) -> list[int]:
     if total == 0:
         weights, total = [1] * len(weights), len(weights)
     sign, amount = (1, whole) if whole >= 0 else (-1, -whole)
-    floors: list[int] = []
-    remainders: list[int] = []
-    for weight in weights:
-        quotient, remainder = divmod(amount * weight, total)
-        floors.append(quotient)
-        remainders.append(remainder)
+    floors = [amount * weight // total for weight in weights]
     left = amount - sum(floors)
     if left:
-        for place in sorted(range(len(weights)), key=lambda i: -remainders[i])[:left]:
+        # Least of the negated remainders first; the sort keeps the order of equals.
+        owed = [floor * total - amount * weight for floor, weight in zip(floors, weights, strict=True)]
+        for place in sorted(range(len(weights)), key=owed.__getitem__)[:left]:
             floors[place] += 1
     return floors if sign > 0 else [-part for part in floors]

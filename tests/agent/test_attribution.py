@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,7 +59,7 @@ def test_shares_add_up_to_the_interval_and_to_its_energy(duration_ns, energy_mj,
 
 @given(st.integers(0, 10**12), units)
 def test_what_cannot_be_measured_is_never_idle_nor_active(duration_ns, parts):
-    blind = tuple(replace(part, activity_ppm=None) for part in parts)
+    blind = tuple(part._replace(activity_ppm=None) for part in parts)
 
     accounts = {share.account for share in attribute(Interval(duration_ns, None, blind, None))}
 
@@ -70,7 +68,7 @@ def test_what_cannot_be_measured_is_never_idle_nor_active(duration_ns, parts):
 
 @given(units)
 def test_a_reading_that_cannot_be_true_is_never_active(parts):
-    false = tuple(replace(part, implausible=True) for part in parts)
+    false = tuple(part._replace(implausible=True) for part in parts)
 
     assert Account.ACTIVE not in {share.account for share in attribute(Interval(SECOND, 1, false, 0))}
 
@@ -202,7 +200,7 @@ def test_unknown_energy_is_named_so():
 
 @pytest.mark.parametrize("claim", [Claim(A, 1), Claim(B, 1)])
 def test_a_holder_that_is_gone_takes_only_what_it_worked(claim):
-    gone = replace(claim, replicas=0)
+    gone = claim._replace(replicas=0)
 
     shares = split(unit(200_000, gone))
 
