@@ -164,7 +164,7 @@ class NodeAgent:
         )
 
     def _note_source(self, result: SweepResult, now_ns: int, duration_seconds: float) -> None:
-        error = result.driver_error or "; ".join(result.failures.values()) or None
+        error = result.driver_error or "; ".join([*result.failures.values(), *result.unreadable]) or None
         if self.collectors.note("gpu", now_ns, duration_seconds, error) and result.driver_error:
             _log.warning("%s", result.driver_error)
         for event in result.xids:

@@ -146,9 +146,16 @@ class Sampler:
         devices: Sequence[DeviceFacts] = outcome  # type: ignore[assignment]  # what discover returns
         self._facts.update({facts.uuid: facts for facts in devices})
         self._present = tuple(facts.uuid for facts in devices)
-        self._unreadable = tuple(self._source.unreadable())
+        self._note_unreadable(tuple(self._source.unreadable()))
         self._driver_error = None
         self._discovered_ns = self._clock.monotonic_ns()
+
+    def _note_unreadable(self, unreadable: tuple[str, ...]) -> None:
+        """Say once which slots hold a device that was never met; one that was met is said not to answer."""
+        lost = len(self._facts) - len(self._present)
+        if unreadable != self._unreadable and len(unreadable) > lost:
+            _log.warning("left out, and not in any figure: %s", "; ".join(unreadable))
+        self._unreadable = unreadable
 
     def _call(self, calls: list[tuple[str, Callable[[], object]]]) -> dict[str, object]:
         """Make the calls; those that hang are missing in the answer and quarantined."""

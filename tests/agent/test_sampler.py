@@ -204,3 +204,22 @@ def test_does_not_close_a_source_in_which_a_call_hangs(sampler, source):
     sampler.close()
 
     assert not source.closed
+
+
+def test_a_device_that_was_never_met_is_named_once(sampler, clock, caplog):
+    for _ in range(2):
+        sampler.sweep()
+        clock.now += 61 * 10**9
+    told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert told == ["left out, and not in any figure: GPU at 00000000:41:00.0 does not answer"]
+
+
+def test_a_slot_whose_device_is_known_to_be_lost_is_not_named_again(sampler, source, clock, caplog):
+    source.unreadable = lambda: ["GPU 2 is lost"] if len(source.uuids) < 3 else []
+    sampler.sweep()
+    source.uuids.pop()
+    clock.now += 61 * 10**9
+    sampler.sweep()
+    told = [record.getMessage() for record in caplog.records]
+    assert [message for message in told if "left out" in message] == []
+    assert [message for message in told if message.startswith("GPU-2 does not answer")] != []
