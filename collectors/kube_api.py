@@ -98,7 +98,7 @@ class KubeApi:
 
         Args:
             resource: which.
-            keep: what is kept of one; it may raise ``Unavailable`` for what cannot be one.
+            keep: what is kept of one; it may raise ``Malformed`` for what cannot be one.
             resource_version: at least this old; ``"0"`` takes what the server has in memory, which costs it least;
                 empty reads the store.
             stop: gives up when set.

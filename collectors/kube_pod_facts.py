@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from collectors.errors import Unavailable
+from collectors.kube_errors import Malformed
 from collectors.kube_json import JsonObject, child, children, number, strings, text
 from collectors.kube_owners import Owner, Workload, workload_of
 
@@ -109,12 +109,12 @@ def pod_facts(pod: JsonObject, kept: Kept) -> PodFacts:
     """The facts of one pod object.
 
     Raises:
-        Unavailable: it has no UID, namespace or name, so it is no pod.
+        Malformed: it has no UID, namespace or name, so it is no pod.
     """
     metadata = child(pod, "metadata")
     uid, namespace, name = (text(metadata, key) for key in ("uid", "namespace", "name"))
     if not (uid and namespace and name):
-        raise Unavailable(f"the API server gave a pod without UID, namespace or name: {dict(metadata)!r:.120}")
+        raise Malformed(f"the API server gave a pod without UID, namespace or name: {dict(metadata)!r:.120}")
     labels, annotations = strings(metadata, "labels"), strings(metadata, "annotations")
     owner = _controller(metadata)
     return PodFacts(
