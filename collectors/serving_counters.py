@@ -4,10 +4,11 @@ Owns restarts, names that change, and what is left below one unit. Never books a
 it was first seen is its base. One state belongs to one target and is used by one thread at a time.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 from collectors.clock import NS_PER_SECOND
 from collectors.serving_page import EnginePage, LatencyKey, Part, PhaseKey, Slot, Values, WorkKey
@@ -88,6 +89,29 @@ class CounterDeltas:
             rebased=tuple(sorted(pass_over.rebased)),
         )
 
+    def export(self) -> str:
+        """The state as text, for :meth:`restore` in a later process; equal states give equal texts."""
+        slots = [[_plain(known) for known in each.items()] for each in (self._work, self._phases, self._latency)]
+        carry = [[*key, value] for key, value in self._carry.items() if value]
+        return json.dumps([self._start_time_seconds, *slots, carry], separators=(",", ":"))
+
+    @classmethod
+    def restore(cls, text: str) -> Self:
+        """A state that goes on where the one that was exported stood.
+
+        Raises:
+            ValueError: it is no exported state.
+        """
+        deltas = cls()
+        try:
+            deltas._start_time_seconds, work, phases, latency, carry = json.loads(text)
+            deltas._work, deltas._phases, deltas._latency = _slots(work), _slots(phases), _slots(latency)
+            deltas._carry = {tuple(key): value for *key, value in carry}
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"no exported state of counters: {error}") from error
+        deltas._first = False
+        return deltas
+
     def _restarted(self, page: EnginePage) -> bool:
         then, now = self._start_time_seconds, page.start_time_seconds
         return then is not None and now is not None and now > then + _START_TOLERANCE_SECONDS
@@ -129,6 +153,20 @@ class _Known:
     series: Mapping[str, Values]
     total: float
     """What the series of the last page added up to."""
+
+
+def _plain(known: tuple[WorkKey | PhaseKey | LatencyKey, _Known]) -> list[Any]:
+    """JSON has no numbers for keys, and buckets are named by numbers: parts become pairs."""
+    key, slot = known
+    series = {labels: list(values.items()) for labels, values in slot.series.items()}
+    return [key, slot.source, series, slot.total]
+
+
+def _slots(plain: list[Any]) -> dict[Any, _Known]:
+    return {
+        tuple(key): _Known(source, {labels: dict(pairs) for labels, pairs in series.items()}, total)
+        for key, source, series, total in plain
+    }
 
 
 class _Pass:

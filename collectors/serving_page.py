@@ -162,15 +162,16 @@ def _samples(page: bytes, names: frozenset[str], *, whole: bool, most: int) -> t
 
 
 def _check_known(named: Sequence[EngineNames], page: bytes, *, told: bool) -> None:
-    if told:
+    if told or any(names.engine == "mapping" for names in named):
         return
-    if not named:
+    found = detect_engines(page)
+    if not named and not found:
         raise EngineUnknown(
             "no metric of a known serving engine stands on this page: correct its address, or map its counters"
         )
-    if found := ", ".join(names.engine for names in detect_engines(page)):
+    if named and found and not any(names in named for names in found):
         raise EngineUnknown(
-            f"this is the page of {found}, not of {named[0].engine}: correct the engine, or leave it out"
+            f"this is the page of {found[0].engine}, not of {named[0].engine}: correct the engine, or leave it out"
         )
 
 
