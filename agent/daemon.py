@@ -86,6 +86,8 @@ class NodeAgent:
     snapshot: Snapshot | None = None
     xids: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     clock_steps: int = 0
+    notice: tuple[str, str, float] | None = None
+    """The cloud's notice that it will take the node away: kind, action, Unix time (of the event, else of the news)."""
     _read_ns: dict[str, int] = field(default_factory=dict[str, int])
     _host: HostReading | None = None
     _usage: Mapping[Holder, HolderUsage] = field(default_factory=dict[Holder, HolderUsage])
@@ -133,6 +135,14 @@ class NodeAgent:
         self._keep_house(now_ns)
         if parts.budget.observe(now_ns):
             _log.warning("sweep interval is now %.1f s, to keep the budget", self.interval_ns() / NS_PER_SECOND)
+
+    def tell_notice(self, kind: str, action: str, time_seconds: float | None) -> None:
+        """Take what the cloud announces, an empty kind for nothing; without a time it bears that of the news."""
+        known = self.notice is not None and self.notice[:2] == (kind, action)
+        if not kind:
+            self.notice = None
+        elif time_seconds is not None or not known:
+            self.notice = kind, action, time_seconds or self.parts.clock.wall_ns() / NS_PER_SECOND
 
     def close(self) -> None:
         """Save everything and let go of source and directory."""

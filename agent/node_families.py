@@ -135,6 +135,8 @@ class NodeFamilies:
     def _own(self, snapshot: Snapshot | None) -> Iterable[Family]:
         agent = self._agent
         clock = agent.parts.clock
+        notice = agent.notice
+        yield self._family(own.SPOT_NOTICE, [] if notice is None else [(notice[:2], notice[2])])
         for metric, value in self._own_values(snapshot):
             yield self._family(metric, [((), value)])
         yield self._family(own.BUILD_INFO, [((self._installation.version, platform.python_version()), 1)])

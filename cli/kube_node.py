@@ -1,8 +1,8 @@
 """The wiring of a node in Kubernetes: kubelet, API server, and what they tell of holders."""
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from agent.daemon import NodeAgent
 from agent.installation import HolderFacts
@@ -10,11 +10,14 @@ from agent.kube_holdings import KubeHoldings
 from agent.poller import Poller
 from cli.kube_settings import KubernetesSettings
 from collectors.clock import NS_PER_SECOND, Clock
+from collectors.cloud_metadata import CloudIdentity
 from collectors.device_ids import Accepted, DeviceMaps
-from collectors.errors import Unavailable
+from collectors.errors import Unavailable, Unsupported
 from collectors.holder import Holder
 from collectors.kube_api import KubeApi
+from collectors.kube_dra import DeviceKey, ResourceSlices, uuids
 from collectors.kube_endpoint import KubeEndpoint, in_cluster
+from collectors.kube_node import read_node
 from collectors.kube_owners import Dimension, dimensions_of, label_keys
 from collectors.kube_pods import Kept, PodCache
 from collectors.pod_resources import PodResources
@@ -22,6 +25,8 @@ from collectors.process_holders import ProcessHolders
 
 _KUBELET_POLL_SECONDS = 1.0
 _PODS_CHECK_SECONDS = 5.0
+_SLICES_POLL_SECONDS = 5.0
+_NODE_SECONDS = 300.0
 _POD_PARTS = 3
 
 
@@ -29,15 +34,22 @@ _POD_PARTS = 3
 class KubeNode:
     """A node's view of its cluster."""
 
+    name: str
+    api: KubeApi
     holdings: KubeHoldings
     pods: PodCache
+    slices: ResourceSlices
     dimensions: tuple[Dimension, ...]
+    _claims: Mapping[DeviceKey, str | None] = field(default_factory=dict[DeviceKey, str | None])
 
-    def start(self, agent: NodeAgent, stop: threading.Event) -> None:
-        """Follow the API server and ask the kubelet until ``stop`` is set."""
+    def start(self, agent: NodeAgent, identify: Callable[[CloudIdentity | None], None], stop: threading.Event) -> None:
+        """Follow the API server and ask the kubelet until ``stop`` is set; ``identify`` is told what the node is."""
         clock, runner = agent.parts.clock, agent.collectors
         self.holdings.maps = lambda: device_maps(agent)
+        self.holdings.claims = lambda: self._claims
         self.pods.start(stop)
+        Poller("kube_slices", self._read_slices, _SLICES_POLL_SECONDS, clock, runner).start(stop)
+        Poller("kube_node", lambda: identify(self._identity()), _NODE_SECONDS, clock, runner).start(stop)
         Poller("kubelet", self.holdings.poll, _KUBELET_POLL_SECONDS, clock, runner).start(stop)
         Poller("kube_api", self._check_pods, _PODS_CHECK_SECONDS, clock, runner).start(stop)
 
@@ -54,6 +66,17 @@ class KubeNode:
             pod_uid=pod.uid,
             dimensions=dimensions_of(self.dimensions, pod.labels, pod.namespace),
         )
+
+    def _read_slices(self) -> None:
+        try:
+            devices = self.slices.read_if_due()
+        except Unsupported:
+            return  # a cluster without dynamic resource allocation has no claims
+        if devices is not None:
+            self._claims = uuids(devices)
+
+    def _identity(self) -> CloudIdentity | None:
+        return read_node(self.api, self.name).cloud_identity()
 
     def _check_pods(self) -> None:
         error = self.pods.health().error
@@ -91,7 +114,8 @@ def kube_node(
         else in_cluster(environ)
     )
     dimensions = tuple(each.dimension() for each in settings.dimensions)
-    pods = PodCache(KubeApi(endpoint), settings.node or node, clock, kept=Kept(labels=label_keys(dimensions)))
+    api, name = KubeApi(endpoint), settings.node or node
+    pods = PodCache(api, name, clock, kept=Kept(labels=label_keys(dimensions)))
     kubelet = PodResources(
         clock,
         socket_path=settings.kubelet_socket,
@@ -106,4 +130,4 @@ def kube_node(
         accepted=Accepted(settings.resources, settings.drivers),
         system_namespaces=frozenset(settings.system_namespaces),
     )
-    return KubeNode(holdings, pods, dimensions)
+    return KubeNode(name, api, holdings, pods, ResourceSlices(api, name, clock), dimensions)

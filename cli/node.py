@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from agent.store import StateStore
 from cli.config import Config
 from cli.kube_settings import runs_in_kubernetes
 from cli.node_options import NodeOptions, Simulation
+from cli.node_prices import NodePrices
 from collectors.cgroup_usage import HolderUsageCollector
 from collectors.clock import NS_PER_SECOND, Clock, SystemClock
 from collectors.cloud_identity import identify
@@ -37,50 +38,14 @@ from collectors.errors import Misconfigured, SourceError, Unavailable
 from collectors.gpu_source import GpuSource
 from collectors.host import HostCollector
 from collectors.nvml import NvmlSource
-from collectors.price_list import load
 from collectors.process_holders import SYSTEM_PROCESSES, ProcessHolders
-from collectors.readings import DeviceFacts, DeviceSweep
+from collectors.readings import DeviceSweep
 from exporters.http_server import RunningServer, serve
-from ledger.hours import PriceNote
-from ledger.price import Price
-from ledger.price_book import PriceBook
 
 if TYPE_CHECKING:
     from cli.kube_node import KubeNode
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class NodePrices:
-    """Each device's price, asked once and kept."""
-
-    book: Callable[[int], PriceBook]
-    """Makes the price book once the number of GPUs is known."""
-    devices: Callable[[], list[DeviceFacts]]
-    """The devices known so far, in a stable order."""
-    _made: PriceBook | None = None
-    _prices: dict[str, Price | None] = field(default_factory=dict[str, Price | None])
-
-    def of(self, device: DeviceFacts) -> Price | None:
-        """The price in force for a device."""
-        if device.uuid not in self._prices:
-            known = self.devices()
-            if self._made is None:
-                self._made = self.book(max(1, len(known)))
-            place = next((i for i, facts in enumerate(known) if facts.uuid == device.uuid), device.index)
-            self._prices[device.uuid] = self._made.price_for(device, place)
-        return self._prices[device.uuid]
-
-    def noted(self, device: DeviceFacts) -> tuple[str, PriceNote] | None:
-        """The same as the books want it."""
-        price = self.of(device)
-        if price is None:
-            return None
-        note = PriceNote(
-            price.nano_usd_per_gpu_hour, price.source, price.as_of.isoformat(), price.capacity_type, price.estimate
-        )
-        return price.price_id, note
 
 
 @dataclass(slots=True)
@@ -153,8 +118,9 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
     settings = config.agent
     sampler = Sampler(sources.gpu, sources.clock, settings.call_timeout_seconds)
     prices = NodePrices(
-        lambda count: PriceBook(config.prices, load(), sources.identity, count),
+        config.prices,
         lambda: sorted(sampler.facts.values(), key=lambda facts: (facts.pci_bus_id or "", facts.uuid)),
+        sources.identity,
     )
     accountant = open_books(store, sources.clock, settings, prices.noted)
     simulated = sources.gpu.name == "simulated"
@@ -182,8 +148,12 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
     stop = threading.Event()
     thread = threading.Thread(target=agent.run, args=(stop,), name="sweep")
     if sources.kube is not None:
-        sources.kube.start(agent, stop)
+        sources.kube.start(agent, prices.identify, stop)
     thread.start()
+    if sources.identity is not None:
+        from cli.spot_watch import watch_notices  # noqa: PLC0415  (a host in no cloud has no use for it)
+
+        watch_notices(agent, sources.identity.provider, stop)
     if sources.dcgm is not None:
         Poller("dcgm", sources.dcgm.read, config.dcgm.interval_seconds, sources.clock, agent.collectors).start(stop)
     return Node(agent, server, stop, thread)

@@ -36,6 +36,12 @@ HOST_ENERGY = counter(
     "Energy of the host beside its GPUs, where the machine lets it be read; scope says what it covers.",
 )
 
+SPOT_NOTICE = gauge(
+    "spot_notice_timestamp_seconds",
+    "seconds",
+    ("kind", "action"),
+    "When the cloud takes this node away (interruption) or says that it may (rebalance), as a Unix time.",
+)
 BUILD_INFO = info("build_info", ("version", "python"), "The agent that serves this page.")
 SIMULATED = gauge("simulated", "", (), "1 when nothing on this page was measured, else 0.")
 COLLECTOR_UP = gauge("collector_up", "", _COLLECTOR, "1 when the collector's last run succeeded, else 0.")
@@ -79,6 +85,7 @@ ALL: tuple[Metric, ...] = (
     HOST_NETWORK_TRANSMIT,
     HOST_POWER,
     HOST_ENERGY,
+    SPOT_NOTICE,
     BUILD_INFO,
     SIMULATED,
     COLLECTOR_UP,

@@ -321,3 +321,19 @@ def test_a_slow_page_is_polled_in_a_thread_of_its_own(rig):
     assert rig.metric("collector_up", 'collector="dcgm"') == [0]
     messages = {row["collector"]: row["message"] for row in rig.app.state()["collectors"]}
     assert "is dcgm-exporter running?" in messages["dcgm"]
+
+
+def test_a_spot_notice_is_shown_with_its_time_until_it_is_taken_back(rig):
+    rig.agent.tell_notice("interruption", "terminate", 1_800_000_000.0)
+    assert rig.metric("spot_notice_timestamp_seconds", 'action="terminate"') == [1_800_000_000]
+    rig.agent.tell_notice("", "", None)
+
+    assert rig.metric("spot_notice_timestamp_seconds") == []
+
+
+def test_a_notice_without_a_time_bears_the_time_of_the_news(rig):
+    rig.agent.tell_notice("rebalance", "rebalance", None)
+    rig.clock.now += 60 * NS_PER_SECOND
+    rig.agent.tell_notice("rebalance", "rebalance", None)
+
+    assert rig.metric("spot_notice_timestamp_seconds") == [START // NS_PER_SECOND]
