@@ -92,7 +92,8 @@ class ResourceSlices:
         return devices
 
     def _list(self) -> tuple[Slice, ...]:
-        for version in [self._version] if self._version else _VERSIONS:
+        # the kept one first; a cluster that was upgraded under us may have dropped it
+        for version in dict.fromkeys((self._version or _VERSIONS[0], *_VERSIONS)):
             resource = Resource(f"/apis/resource.k8s.io/{version}/resourceslices", f"spec.nodeName={self._node}")
             try:
                 listing = self._api.list(resource, slice_of, "0")
@@ -100,8 +101,6 @@ class ResourceSlices:
                 continue
             self._version = version
             return listing.items
-        # the cluster may be upgraded under us: try all versions again next time
-        self._version = None
         raise Unsupported("the cluster has no ResourceSlices (resource.k8s.io): it allocates no devices dynamically")
 
 
