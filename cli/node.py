@@ -104,7 +104,7 @@ def start_node(options: NodeOptions) -> Node:
     if source is not None and options.simulate_without_driver:
         reason = _missing_driver(source)
         if reason is not None:
-            click.echo(f"No NVIDIA driver: {reason}\nSimulating a machine instead; nothing shown is measured.")
+            click.echo(f"{reason}\nSimulating a machine instead; nothing shown is measured.")
             source, simulation = None, Simulation()
     folder = _data_dir(config, simulated=simulation is not None)
     name = _node_name(config)
