@@ -8,8 +8,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.entry import Base, Control, Entry, Row
+from agent.work_books import FINISHED, OTHER, WorkBooks
 from collectors.clock import NS_PER_HOUR
-from ledger.hours import Amount, CellKey, ClockStep, DeviceHour, HourBook, PriceNote
+from ledger.hours import Amount, CellKey, ClockStep, DeviceHour, HourBook, LatencySum, PriceNote
+
+__all__ = ["FINISHED", "NO_PRICE", "OTHER", "Books", "DeviceMeter", "Meter", "account_sums", "step_hour"]
 
 NO_PRICE = ""
 
@@ -38,12 +41,6 @@ class DeviceMeter:
     cost_numerator: int | None = None
 
 
-FINISHED = "__finished__"
-"""The holder that the amounts of finished holders go to, so that sums hold when their series go."""
-OTHER = "__other__"
-"""The holder of what passes the cap of a family."""
-
-
 @dataclass(slots=True)
 class Books:
     """Everything that outlives a death of the agent."""
@@ -68,6 +65,8 @@ class Books:
     """Devices of the former boot whose energy since this boot's driver load is not booked yet."""
     hours: dict[int, HourBook] = field(default_factory=dict[int, HourBook])
     """The open hours."""
+    work: WorkBooks = field(default_factory=WorkBooks)
+    """What time, energy and money brought forth."""
     series_cap: int = 1_000_000
     """Most meters of holders to be shown by themselves; not saved."""
     shape: int = 0
@@ -97,6 +96,12 @@ class Books:
             self.shape += 1
         for step in entry.steps:
             self.hour(step_hour(step)).steps.append(step)
+        for done in entry.work:
+            work = self.hour(done.hour_s).work
+            work[done.key] = work.get(done.key, 0) + done.amount
+        for seen in entry.latency:
+            self.hour(seen.hour_s).latency.setdefault(seen.key, LatencySum()).add(seen.latency)
+        self.work.apply(entry, self.series_cap)
 
     def hour(self, hour_s: int) -> HourBook:
         """The open hour; opened when it is not."""
@@ -118,6 +123,7 @@ class Books:
         self.devices = {uuid: DeviceMeter(device.name) for uuid, device in self.devices.items()}
         self.former = sorted(self.bases)
         start_ns = segments[0][0]
+        self.work.begin_boot(start_ns)
         self.bases = {uuid: Base(start_ns, start_ns, None) for uuid in self.former}
 
     def close(self, hour_s: int) -> None:
@@ -136,6 +142,11 @@ class Books:
             touched[holder] = max(touched.get(holder, 0), meter.touched_ns)
         gone = {holder for holder, last_ns in touched.items() if last_ns < before_ns} - set(present)
         return [key for key in self.meters if _is_held(key) and (key.holder_kind, key.holder) in gone]
+
+    def finished_workers(self, present: Collection[tuple[str, str]], before_ns: int) -> list[tuple[str, str]]:
+        """Holders of work that hold nothing any more, are not ``present``, and did nothing since ``before_ns``."""
+        alive = {(key.holder_kind, key.holder) for key in self.meters} | set(present)
+        return sorted(holder for holder, ns in self.work.touched().items() if ns < before_ns and holder not in alive)
 
     def retire(self, keys: Iterable[CellKey]) -> None:
         """Move the amounts of finished holders to :data:`FINISHED`; what was shown in :data:`OTHER` stays in there."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ledger.hours import ClockStep, PriceNote, RowKey
+from ledger.hours import ClockStep, LatencyKey, LatencySum, PriceNote, RowKey, WorkKey
 
 
 @dataclass(slots=True)
@@ -41,6 +41,41 @@ class Control(NamedTuple):
     price_id: str
 
 
+class WorkRow(NamedTuple):
+    """An increment of work."""
+
+    hour_s: int
+    key: WorkKey
+    amount: int
+
+
+class LatencyRow(NamedTuple):
+    """Further observations of a latency."""
+
+    hour_s: int
+    key: LatencyKey
+    latency: LatencySum
+
+
+class TenantKey(NamedTuple):
+    """A tenant of a holder."""
+
+    holder_kind: str
+    holder: str
+    tenant: str
+    """Empty: what the holder cost while no tenant asked for anything."""
+
+
+class CounterBase(NamedTuple):
+    """Up to where a page's counters are booked. Saved with what they led to, so that nothing is booked twice."""
+
+    read_ns: int
+    """Monotonic time of the books' boot at which the page was read."""
+    state: str
+    """What the counters' reader needs to go on from there; empty: the page was given up, its counters are no longer
+    known."""
+
+
 @dataclass(slots=True)
 class Entry:
     """One sweep's increments."""
@@ -62,6 +97,12 @@ class Entry:
     """Devices whose energy since this boot's driver load is booked hereby."""
     gone: list[str] = field(default_factory=list[str])
     """Devices of the former boot that this one does not have: they are let go."""
+    work: list[WorkRow] = field(default_factory=list[WorkRow])
+    latency: list[LatencyRow] = field(default_factory=list[LatencyRow])
+    tenant_costs: dict[TenantKey, int] = field(default_factory=dict[TenantKey, int])
+    """Cost numerators by tenant."""
+    counter_bases: dict[str, CounterBase] = field(default_factory=dict[str, CounterBase])
+    """By page; those that moved."""
     hours_only: bool = False
     """A stretch before this boot: it belongs into its hours, not into counters that have begun at 0 since."""
 
@@ -78,6 +119,11 @@ class Entry:
         self.settled.extend(later.settled)
         self.gone.extend(later.gone)
         self.segments = later.segments or self.segments
+        self.work.extend(later.work)
+        self.latency.extend(later.latency)
+        for key, numerator in later.tenant_costs.items():
+            self.tenant_costs[key] = self.tenant_costs.get(key, 0) + numerator
+        self.counter_bases.update(later.counter_bases)
 
 
 def _summed(rows: list[Row]) -> list[Row]:

@@ -8,8 +8,20 @@ from dataclasses import asdict
 from typing import Any
 
 from agent.books import Books, DeviceMeter, Meter
-from agent.entry import Base, Control, Entry, Row
-from ledger.hours import CellKey, ClockStep, PriceNote, RowKey, from_json, to_json
+from agent.entry import Base, Control, CounterBase, Entry, LatencyRow, Row, TenantKey, WorkRow
+from agent.work_books import LatencyMeter, TenantMeter, WorkBooks, WorkMeter
+from ledger.hours import (
+    CellKey,
+    ClockStep,
+    LatencyKey,
+    PriceNote,
+    RowKey,
+    WorkKey,
+    from_json,
+    latency_of,
+    plain_latency,
+    to_json,
+)
 
 VERSION = 1
 
@@ -55,6 +67,10 @@ def encode_entry(entry: Entry, interner: Interner) -> dict[str, Any]:
         "settled": entry.settled,
         "gone": entry.gone,
         "hours_only": entry.hours_only,
+        "work": [[row.hour_s, *row.key, row.amount] for row in entry.work],
+        "latency": [[row.hour_s, *row.key, *plain_latency(row.latency)] for row in entry.latency],
+        "tenants": [[*key, numerator] for key, numerator in entry.tenant_costs.items()],
+        "counters": entry.counter_bases,
     }
     record.update({key: value for key, value in optional.items() if value})
     return record
@@ -75,6 +91,10 @@ def decode_entry(record: Mapping[str, Any], keys: list[RowKey]) -> Entry:
         segments=_segments(record.get("segments")),
         settled=record.get("settled", []),
         gone=record.get("gone", []),
+        work=[WorkRow(hour_s, WorkKey(*key), amount) for hour_s, *key, amount in record.get("work", ())],
+        latency=[LatencyRow(row[0], LatencyKey(*row[1:5]), latency_of(*row[5:])) for row in record.get("latency", ())],
+        tenant_costs={TenantKey(*key): numerator for *key, numerator in record.get("tenants", ())},
+        counter_bases=_counter_bases(record.get("counters", {})),
         hours_only=record.get("hours_only", False),
     )
 
@@ -99,7 +119,36 @@ def encode_books(books: Books) -> dict[str, Any]:
         "last_price": books.last_price,
         "former": books.former,
         "hours": [to_json(book) for book in books.hours.values()],
+        "work": encode_work(books.work),
     }
+
+
+def encode_work(work: WorkBooks) -> dict[str, Any]:
+    """The meters of work and the pages' bases."""
+    return {
+        "meters": [[*key, meter.amount, meter.touched_ns, meter.folded] for key, meter in work.meters.items()],
+        "latency": [
+            [*key, meter.touched_ns, meter.folded, *plain_latency(meter.latency)] for key, meter in work.latency.items()
+        ],
+        "tenants": [[*key, meter.cost_numerator, meter.touched_ns] for key, meter in work.tenants.items()],
+        "counters": work.bases,
+    }
+
+
+def decode_work(data: Mapping[str, Any]) -> WorkBooks:
+    """The inverse of :func:`encode_work`; nothing where nothing was saved.
+
+    Raises:
+        ValueError, KeyError, TypeError: the data is not what this version writes.
+    """
+    return WorkBooks(
+        meters={WorkKey(*row[:5]): WorkMeter(*row[5:]) for row in data.get("meters", ())},
+        latency={
+            LatencyKey(*row[:4]): LatencyMeter(latency_of(*row[6:]), row[4], row[5]) for row in data.get("latency", ())
+        },
+        tenants={TenantKey(*row[:3]): TenantMeter(*row[3:]) for row in data.get("tenants", ())},
+        bases=_counter_bases(data.get("counters", {})),
+    )
 
 
 def decode_books(data: Mapping[str, Any]) -> Books:
@@ -123,7 +172,12 @@ def decode_books(data: Mapping[str, Any]) -> Books:
         last_price=data["last_price"],
         former=data["former"],
         hours={book.hour_s: book for book in hours},
+        work=decode_work(data.get("work", {})),
     )
+
+
+def _counter_bases(data: Mapping[str, Any]) -> dict[str, CounterBase]:
+    return {key: CounterBase(*base) for key, base in data.items()}
 
 
 def _segments(value: list[list[int]] | None) -> list[tuple[int, int]] | None:

@@ -120,6 +120,19 @@ class StateStore:
             return
         self._opened().retire(keys)
 
+    def retire_workers(self, holders: Sequence[tuple[str, str]], pages: Sequence[str]) -> None:
+        """Move the work of finished holders likewise and give up their pages; when the disk refuses, later."""
+        if not (holders or pages) or self._pending:
+            return
+        try:
+            self._append([{"retire_workers": holders, "pages": pages}])
+        except OSError as error:
+            self._refused(error)
+            return
+        books = self._opened()
+        books.work.retire(holders)
+        books.work.give_up(pages)
+
     def close_hours_but(self, hour_s: int) -> list[int]:
         """Move each open hour other than ``hour_s`` into the journal; returns those that were moved."""
         books = self._opened()
@@ -171,6 +184,7 @@ class StateStore:
         books = self._opened()
         touched = {row.hour_s for row in entry.rows} | {control.hour_s for control in entry.controls}
         touched |= {step_hour(step) for step in entry.steps}
+        touched |= {row.hour_s for row in entry.work} | {row.hour_s for row in entry.latency}
         records: list[dict[str, Any]] = []
         for hour_s in sorted(touched - books.hours.keys()):
             book = self.journal.read(hour_s)
@@ -259,6 +273,9 @@ def _replay(books: Books, record: Mapping[str, Any], entry: Entry | None) -> Non
         _open(books, from_json(record["open"]))
     elif "retire" in record:
         books.retire(CellKey(*key) for key in record["retire"])
+    elif "retire_workers" in record:
+        books.work.retire((kind, name) for kind, name in record["retire_workers"])
+        books.work.give_up(record["pages"])
     else:
         books.close(record["close"])
 

@@ -6,7 +6,7 @@ exactly from ``gpu_ns`` and the price named by ``price_id``. An hour may be clos
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -26,6 +26,29 @@ class CellKey(NamedTuple):
     method: str
 
 
+class WorkKey(NamedTuple):
+    """Whose work of which kind."""
+
+    holder_kind: str
+    holder: str
+    model: str
+    tenant: str
+    """Empty where work is not told apart by tenant."""
+    kind: str
+    """``requests``, ``input_tokens``, ``cached_tokens``, ``output_tokens``, ``images``, ``steps``, ``samples``; and
+    ``prefill_ns`` and ``decode_ns``, the engine's own time of each phase, summed over requests."""
+
+
+class LatencyKey(NamedTuple):
+    """Whose latency."""
+
+    holder_kind: str
+    holder: str
+    model: str
+    latency: str
+    """``time_to_first_token``, ``time_per_output_token``, ``end_to_end_latency`` or ``queue_time``."""
+
+
 class RowKey(NamedTuple):
     """A usage row's identity within its hour."""
 
@@ -40,6 +63,24 @@ class Amount:
 
     gpu_ns: int = 0
     energy_mj: int = 0
+
+
+@dataclass(slots=True)
+class LatencySum:
+    """Observations of a latency: how many, what they add up to, and how many fell into each bucket."""
+
+    count: int = 0
+    sum_ns: int = 0
+    buckets: dict[int, int] = field(default_factory=dict[int, int])
+    """By upper bound in nanoseconds, each observation in one bucket only, so that sums of unlike bounds stay true.
+    Those above the highest bound are in ``count`` alone."""
+
+    def add(self, other: "LatencySum") -> None:
+        """Take in further observations."""
+        self.count += other.count
+        self.sum_ns += other.sum_ns
+        for bound_ns, count in other.buckets.items():
+            self.buckets[bound_ns] = self.buckets.get(bound_ns, 0) + count
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +126,9 @@ class HourBook:
     steps: list[ClockStep] = field(default_factory=list[ClockStep])
     profile: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Each holder's profile; see :mod:`agent.profile` for its keys."""
+    work: dict[WorkKey, int] = field(default_factory=dict[WorkKey, int])
+    """What was produced; a token stands once."""
+    latency: dict[LatencyKey, LatencySum] = field(default_factory=dict[LatencyKey, LatencySum])
 
 
 def hour_name(hour_s: int) -> str:
@@ -119,7 +163,25 @@ def to_json(book: HourBook) -> dict[str, Any]:
         "prices": {price_id: asdict(price) for price_id, price in sorted(book.prices.items())},
         "clock_steps": [asdict(step) for step in book.steps],
         "profile": book.profile,
+        "work_columns": [*WorkKey._fields, "amount"],
+        "work": [[*key, amount] for key, amount in sorted(book.work.items())],
+        "latency_columns": [*LatencyKey._fields, "count", "sum_ns", "buckets"],
+        "latency": [[*key, *plain_latency(latency)] for key, latency in sorted(book.latency.items(), key=_first)],
     }
+
+
+def plain_latency(latency: LatencySum) -> tuple[int, int, list[tuple[int, int]]]:
+    """As JSON values: count, sum in nanoseconds, [upper bound in nanoseconds, observations] ascending."""
+    return latency.count, latency.sum_ns, sorted(latency.buckets.items())
+
+
+def latency_of(count: int, sum_ns: int, buckets: Iterable[tuple[int, int]]) -> LatencySum:
+    """The inverse of :func:`plain_latency`."""
+    return LatencySum(count, sum_ns, {int(bound_ns): int(number) for bound_ns, number in buckets})
+
+
+def _first(item: tuple[LatencyKey, LatencySum]) -> LatencyKey:
+    return item[0]
 
 
 def from_json(data: Mapping[str, Any]) -> HourBook:
@@ -134,14 +196,13 @@ def from_json(data: Mapping[str, Any]) -> HourBook:
         return HourBook(
             hour_s=hour_start(data["hour_utc"]),
             revision=int(data["revision"]),
-            rows={
-                RowKey(CellKey(*row[:6]), row[6], row[7]): Amount(int(row[8]), int(row[9]))
-                for row in data["usage"]
-            },
+            rows={RowKey(CellKey(*row[:6]), row[6], row[7]): Amount(int(row[8]), int(row[9])) for row in data["usage"]},
             devices={uuid: DeviceHour(**device) for uuid, device in data["devices"].items()},
             prices={price_id: PriceNote(**price) for price_id, price in data["prices"].items()},
             steps=[ClockStep(**step) for step in data["clock_steps"]],
             profile=list(data["profile"]),
+            work={WorkKey(*row[:5]): int(row[5]) for row in data.get("work", ())},
+            latency={LatencyKey(*row[:4]): latency_of(*row[4:]) for row in data.get("latency", ())},
         )
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"hour {data.get('hour_utc')!r} is not whole: {error!r}") from error
