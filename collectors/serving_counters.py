@@ -107,7 +107,7 @@ class CounterDeltas:
             deltas._start_time_seconds, work, phases, latency, carry = json.loads(text)
             deltas._work, deltas._phases, deltas._latency = _slots(work), _slots(phases), _slots(latency)
             deltas._carry = {tuple(key): value for *key, value in carry}
-        except (TypeError, KeyError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"no exported state of counters: {error}") from error
         deltas._first = False
         return deltas
