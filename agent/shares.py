@@ -23,24 +23,28 @@ class ShareWindow:
     """SM samples of one device (or MIG instance), by holder."""
 
     samples: deque[tuple[int, Holder | None, int]] = field(default_factory=deque[tuple[int, Holder | None, int]])
-    pids: dict[int, Holder | None] = field(default_factory=dict[int, Holder | None])
+    pids: dict[int, tuple[int, Holder]] = field(default_factory=dict[int, tuple[int, Holder]])
+    """When each process was last there, and whose it was."""
 
     def add(
         self, now_ns: int, samples: Iterable[ShareSample], holders: Mapping[int, Holder]
     ) -> dict[Holder | None, int]:
         """Take new samples and give this interval's weights by holder; empty when there are none.
 
-        A sample of a process that has ended since belongs to the holder it had; ``None`` when it never had one.
+        A sample of a process that has ended in the last minute belongs to the holder it had, since a driver may be
+        seconds late with it; ``None`` when it never had one.
         """
+        self.pids.update({pid: (now_ns, holder) for pid, holder in holders.items()})
+        if len(self.pids) > len(holders):
+            self.pids = {pid: seen for pid, seen in self.pids.items() if seen[0] >= now_ns - _WINDOW_NS}
         fresh: dict[Holder | None, int] = {}
         for sample in samples:
-            holder = holders.get(sample.pid) or self.pids.get(sample.pid)
+            holder = self.pids[sample.pid][1] if sample.pid in self.pids else None
             weight = round(sample.sm * _PERCENT_STEPS)
             self.samples.append((now_ns, holder, weight))
             fresh[holder] = fresh.get(holder, 0) + weight
         while self.samples and self.samples[0][0] < now_ns - _WINDOW_NS:
             self.samples.popleft()
-        self.pids = dict(holders)
         return fresh
 
     def available(self) -> bool:
