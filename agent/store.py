@@ -83,6 +83,11 @@ class StateStore:
         books.begin_boot(boot_id, segments)
         self.compact()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether entries wait for the disk: what the books show is behind what was read."""
+        return bool(self._pending)
+
     def save(self, entries: Sequence[Entry]) -> bool:
         """Save entries and apply them; false where the disk refused: they then wait for the next call."""
         for entry in entries:
