@@ -196,6 +196,7 @@ class Transport:
                 return answer
             raise self._failure(verb, path, response).error()
         except (OSError, http.client.HTTPException) as error:
+            connection.close()
             raise Unavailable(
                 f"the API server at {self._endpoint.base_url} does not answer {verb} {path}"
                 f" ({type(error).__name__}: {error}); see that the agent's pod may reach it (network policy)"
