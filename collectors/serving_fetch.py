@@ -6,12 +6,12 @@ credentials, and asks for no compression: on one node it would only cost CPU on 
 
 import http.client
 import socket
+import ssl
 import threading
 import urllib.parse
-from collections.abc import Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from collectors.errors import Misconfigured, Unavailable
 from collectors.openmetrics import MAX_PAGE_BYTES, PageRefused, read_page
@@ -66,24 +66,22 @@ def fetch_page(url: str, *, timeout_seconds: float = FETCH_SECONDS, max_bytes: i
         Misconfigured: ``url`` is no address.
     """
     parts = split_url(url)
-    late = threading.Event()
-    connection = _connection(parts, timeout_seconds)
+    deadline = _Deadline(timeout_seconds)
     try:
-        with closing(connection), _deadline(connection, timeout_seconds, late):
+        with closing(_connection(parts, timeout_seconds)) as connection, deadline:
             connection.connect()
-            if late.is_set():
-                raise TimeoutError
+            deadline.watch(connection.sock)
             page = _get(connection, parts, max_bytes)
     except PageRefused as error:
         raise PageRefused(f"{url}: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        if not (late.is_set() or isinstance(error, TimeoutError)):
+        if not (deadline.is_over or isinstance(error, TimeoutError)):
             raise Unavailable(
                 f"{url} does not answer ({str(error) or type(error).__name__}): "
                 "check that the engine runs, and the port and path of its metrics"
             ) from error
     else:
-        if not late.is_set():
+        if not deadline.is_over:
             return page
     raise Unavailable(
         f"{url} did not end within {timeout_seconds:g} s: look at the engine's load, or raise serving.timeout_seconds"
@@ -119,31 +117,46 @@ def _connection(parts: urllib.parse.SplitResult, timeout_seconds: float) -> http
     host = parts.hostname or ""
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, parts.port, timeout=timeout_seconds)
-    import ssl  # noqa: PLC0415  (some megabytes, for the few pages that are served so)
-
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(host, parts.port, timeout=timeout_seconds, context=context)
 
 
-@contextmanager
-def _deadline(connection: http.client.HTTPConnection, timeout_seconds: float, late: threading.Event) -> Generator[None]:
-    """Cut the connection when its time is over: a socket's own timeout begins anew with each byte."""
+class _Deadline:
+    """Cuts a connection when its time is over: a socket's own timeout begins anew with each byte."""
 
-    def cut() -> None:
-        late.set()
-        # Before the connection stands its own timeout, which is as long, ends it.
-        connected: socket.socket | None = connection.sock
+    def __init__(self, timeout_seconds: float) -> None:
+        self._lock = threading.Lock()
+        self._over = False
+        self._connected: socket.socket | None = None
+        self._watchdog = threading.Timer(timeout_seconds, self._cut)
+        self._watchdog.daemon = True
+
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
+    def __enter__(self) -> Self:
+        self._watchdog.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watchdog.cancel()
+        self._watchdog.join()
+
+    def watch(self, connected: socket.socket) -> None:
+        """The socket to cut; kept here since the connection lets go of it once an answer without a length began."""
+        with self._lock:
+            self._connected = connected
+        if self._over:
+            raise TimeoutError
+
+    def _cut(self) -> None:
+        with self._lock:
+            self._over = True
+            connected = self._connected
         if connected is not None:
             with suppress(OSError):
+                # The plain one: that of TLS would pull the session from under the reader.
                 socket.socket.shutdown(connected, socket.SHUT_RDWR)
-
-    watchdog = threading.Timer(timeout_seconds, cut)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        yield
-    finally:
-        watchdog.cancel()
-        watchdog.join()

@@ -158,19 +158,18 @@ def test_a_restart_forgives_cached_tokens_whose_prompt_was_never_finished():
     assert book_all(CounterDeltas(), pages)[2].work == {INPUT: 50}
 
 
+def first_tokens(fast, count, seconds):
+    name, label = "vllm:time_to_first_token_seconds", 'model_name="m"'
+    return text(
+        f'{name}_bucket{{le="0.1",{label}}} {fast}\n{name}_bucket{{le="+Inf",{label}}} {count}\n'
+        f"{name}_sum{{{label}}} {seconds}\n{name}_count{{{label}}} {count}\n"
+    )
+
+
 def test_latency_gains_are_whole_observations_and_nanoseconds():
-    pages = [
-        'vllm:time_to_first_token_seconds_bucket{le="0.1",model_name="m"} 1\n'
-        'vllm:time_to_first_token_seconds_bucket{le="+Inf",model_name="m"} 2\n'
-        'vllm:time_to_first_token_seconds_sum{model_name="m"} 1.5\n'
-        'vllm:time_to_first_token_seconds_count{model_name="m"} 2\n',
-        'vllm:time_to_first_token_seconds_bucket{le="0.1",model_name="m"} 4\n'
-        'vllm:time_to_first_token_seconds_bucket{le="+Inf",model_name="m"} 6\n'
-        'vllm:time_to_first_token_seconds_sum{model_name="m"} 2.75\n'
-        'vllm:time_to_first_token_seconds_count{model_name="m"} 6\n',
-    ]
-    gain = book_all(CounterDeltas(), map(text, pages))[1].latency["m", "time_to_first_token"]
-    assert (gain.buckets, gain.count, gain.sum_ns) == ({0.1: 3, math.inf: 4}, 4, 1_250_000_000)
+    gain = book_all(CounterDeltas(), [first_tokens(1, 2, 1.5), first_tokens(4, 6, 2.75)])[1]
+    first = gain.latency["m", "time_to_first_token"]
+    assert (first.buckets, first.count, first.sum_ns) == ({0.1: 3, math.inf: 4}, 4, 1_250_000_000)
 
 
 def test_a_sum_that_falls_by_its_last_digits_is_no_restart():
