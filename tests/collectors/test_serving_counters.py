@@ -93,6 +93,11 @@ def test_a_switch_from_an_old_to_a_new_name_makes_no_jump():
     assert gains[1].rebased == ("vllm:prompt_tokens_total",)
 
 
+def test_a_switch_to_a_name_that_stands_lower_makes_no_jump_either():
+    pages = [vllm(request_prompt_tokens_sum=1000), vllm(prompt_tokens_total=600), vllm(prompt_tokens_total=605)]
+    assert [gain.work for gain in book_all(CounterDeltas(), pages)] == [{}, {}, {INPUT: 5}]
+
+
 def test_an_upgrade_that_restarts_the_engine_under_new_names_loses_nothing():
     pages = [vllm(request_prompt_tokens_sum=1000), vllm(start=200.0, prompt_tokens_total=33)]
     gain = book_all(CounterDeltas(), pages)[1]
