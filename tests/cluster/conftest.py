@@ -1,0 +1,40 @@
+"""The session's cluster, and the pods of one test in it."""
+
+import pytest
+
+from tests.cluster import build, machine
+from tests.cluster.cluster import Cluster
+from tests.cluster.errors import ClusterUnavailable
+from tests.conftest import REQUIRED
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Two nodes, ``node-a`` and ``node-b``, whose device plugins offer nothing yet.
+
+    Skips by name where the machine cannot have a cluster or its programs are not built. Where programs are required
+    they are built first, or the build that is running is waited for.
+    """
+    try:
+        machine.require_machine()
+        if REQUIRED:
+            build.build()
+        standing = Cluster.up(owner=machine.Owner.this_process())
+    except ClusterUnavailable as error:
+        pytest.skip(str(error))
+    with standing:
+        yield standing
+
+
+@pytest.fixture
+def run_pod(cluster):
+    """``run_pod(manifest)``: the pod as the API server has it once it runs. Gone again after the test."""
+    names = []
+
+    def run(manifest):
+        names.append(manifest["metadata"]["name"])
+        return cluster.run_pod(manifest)
+
+    yield run
+    for name in names:
+        cluster.remove_pod(name)
