@@ -45,6 +45,10 @@ class Pods(Protocol):
         """The pod."""
         ...
 
+    def present(self, namespace: str, name: str) -> bool:
+        """Whether it is there and has not ended."""
+        ...
+
 
 class Identities(Protocol):
     """What processes are, by their cgroups."""
@@ -81,6 +85,8 @@ class KubeHoldings:
     _answered_ns: int | None = None
     _offered_ns: int | None = None
     _hurry: bool = False
+    _missing_ns: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """Since when a pod is missing in the kubelet's answers."""
 
     def poll(self) -> None:
         """Ask the kubelet where that is due; called every second from a thread of its own.
@@ -92,9 +98,28 @@ class KubeHoldings:
         if answer is None:
             return
         self._hurry = False
-        self._pods, self._answered_ns = answer, self.clock.monotonic_ns()
+        now_ns = self.clock.monotonic_ns()
+        self._pods, self._answered_ns = (*answer, *self._forgotten(answer, now_ns)), now_ns
         if self._offered_ns is None or self._answered_ns - self._offered_ns >= _REPLICAS_EVERY_NS:
             self._offered, self._offered_ns = self.kubelet.read_allocatable(), self._answered_ns
+
+    def _forgotten(self, answer: Iterable[PodDevices], now_ns: int) -> list[PodDevices]:
+        """Pods of the last answer that are missing in this one though the API server says that they are there.
+
+        A kubelet that was just started knows of no pod until the API server has told it; for a while the last answer
+        stands for these.
+        """
+        told = {(each.namespace, each.pod) for each in answer}
+        missing = [each for each in self._pods if (each.namespace, each.pod) not in told]
+        since = {
+            (each.namespace, each.pod): self._missing_ns.get((each.namespace, each.pod), now_ns) for each in missing
+        }
+        self._missing_ns = since
+        return [
+            each
+            for each in missing
+            if self.pods.present(each.namespace, each.pod) and now_ns - since[each.namespace, each.pod] <= GRACE_NS
+        ]
 
     def holdings(self, pids: Collection[int]) -> Holdings:
         """What is known now."""

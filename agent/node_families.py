@@ -96,9 +96,7 @@ class NodeFamilies:
             books.HOLDER_MEMORY,
             (((uuid, u.mig, *self._holders.of(h.kind, h.name)), u.memory_bytes) for uuid, u, h in uses),
         )
-        yield self._family(
-            books.HOLDER_INFO, (((*self._holders.of(h.kind, h.name), "", "", "", ""), 1) for h in holders)
-        )
+        yield self._info.family((self._info_labels(holder), 1) for holder in holders)
         used = [(h, snapshot.usage[h]) for h in holders if h in snapshot.usage]
         yield self._cache(books.HOLDER_CPU_SECONDS).exact_family(
             (self._holders.of(h.kind, h.name), usage.cpu_ns) for h, usage in used if usage.cpu_ns is not None

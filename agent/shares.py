@@ -6,7 +6,7 @@ the samples of the window stand in; where the window is empty, SM share is not t
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collectors.clock import NS_PER_SECOND
@@ -59,14 +59,23 @@ class ShareWindow:
         return weights
 
 
+_BETTER: Sequence[Method] = (Method.EQUAL, Method.MEMORY, Method.SM)
+"""From the worst to the best."""
+
+
 @dataclass(slots=True)
 class MethodChooser:
-    """Keeps a shared device's method until another has been the best one for ``hold_ns``."""
+    """Keeps a shared device's method until another has been the best one for ``hold_ns``.
+
+    The first method stands only once it has held for as long itself: until then a better one takes over at once, since
+    a driver's first samples come seconds after sharing began.
+    """
 
     hold_ns: int
     current: Method | None = None
     candidate: Method | None = None
     since_ns: int = 0
+    begun_ns: int = 0
 
     def choose(self, best: Method, now_ns: int, usable: Iterable[Method]) -> Method:
         """The method for this interval.
@@ -76,7 +85,9 @@ class MethodChooser:
             now_ns: monotonic time.
             usable: the methods this interval's readings allow; the current one is left at once when not among them.
         """
-        if self.current is None or self.current not in usable:
+        if self.current is None:
+            self.begun_ns = now_ns
+        if self.current is None or self.current not in usable or self._may_improve(self.current, best, now_ns):
             self.current, self.candidate = best, None
         elif best == self.current:
             self.candidate = None
@@ -85,3 +96,6 @@ class MethodChooser:
         elif now_ns - self.since_ns >= self.hold_ns:
             self.current, self.candidate = best, None
         return self.current
+
+    def _may_improve(self, current: Method, best: Method, now_ns: int) -> bool:
+        return now_ns - self.begun_ns < self.hold_ns and _BETTER.index(best) > _BETTER.index(current)

@@ -90,6 +90,12 @@ class PodCache:
         view = self._view
         return self._get(view, view.uid_by_name.get((namespace, name), ""))
 
+    def present(self, namespace: str, name: str) -> bool:
+        """Whether a pod of that name is there now, and has not ended."""
+        view = self._view
+        uid = view.uid_by_name.get((namespace, name))
+        return uid is not None and uid not in view.until_ns
+
     def by_container_id(self, container_id: str) -> tuple[PodFacts, str] | None:
         """The pod that a container is of, with the container's name; the id with or without ``containerd://``."""
         view = self._view

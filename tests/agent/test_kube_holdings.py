@@ -55,6 +55,9 @@ class Pods:
     def by_container_id(self, container_id):
         return self.known.get(container_id)
 
+    def present(self, namespace, name):
+        return self.by_name(namespace, name) is not None
+
     def by_name(self, namespace, name):
         return next((pod for pod, _ in self.known.values() if (pod.namespace, pod.name) == (namespace, name)), None)
 
@@ -227,3 +230,27 @@ def test_what_is_offered_is_asked_once_a_minute(rig):
     rig.clock.now = 61 * NS_PER_SECOND
     rig.poll()
     assert rig.holdings([]).replicas == {GPU: 1}
+
+
+def test_a_pod_that_a_fresh_kubelet_does_not_know_yet_keeps_what_it_holds(rig):
+    rig.kubelet.pods = (given(GPU),)
+    rig.poll()
+    rig.kubelet.pods = ()
+    rig.poll()
+    assert rig.holdings([]).allocated == {GPU: (Allocation(MAIN),)}
+    rig.clock.now = GRACE_NS
+    rig.poll()
+    assert rig.holdings([]).allocated == {GPU: (Allocation(MAIN),)}
+    rig.clock.now = GRACE_NS + 1
+    rig.poll()
+    assert rig.holdings([]).allocated == {}
+
+
+def test_a_pod_that_is_gone_holds_nothing_once_the_kubelet_names_it_no_more(rig):
+    rig.kubelet.pods = (given(GPU),)
+    rig.poll()
+    rig.kubelet.pods = ()
+    rig.pods.known.clear()
+    rig.poll()
+
+    assert rig.holdings([]).allocated == {}

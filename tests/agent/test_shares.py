@@ -54,18 +54,27 @@ def test_another_method_has_to_hold_before_it_is_taken():
     chooser = MethodChooser(60)
     chooser.choose(Method.MEMORY, 0, ALL)
 
-    assert chooser.choose(Method.SM, 10, ALL) is Method.MEMORY
-    assert chooser.choose(Method.SM, 69, ALL) is Method.MEMORY
-    assert chooser.choose(Method.SM, 70, ALL) is Method.SM
+    assert chooser.choose(Method.SM, 100, ALL) is Method.MEMORY
+    assert chooser.choose(Method.SM, 159, ALL) is Method.MEMORY
+    assert chooser.choose(Method.SM, 160, ALL) is Method.SM
+
+
+def test_at_first_a_better_method_is_taken_at_once_and_a_worse_one_is_not():
+    chooser = MethodChooser(60)
+    chooser.choose(Method.MEMORY, 0, ALL)
+
+    assert chooser.choose(Method.EQUAL, 5, ALL) is Method.MEMORY
+    assert chooser.choose(Method.SM, 6, ALL) is Method.SM
+    assert chooser.choose(Method.MEMORY, 7, ALL) is Method.SM
 
 
 def test_a_method_that_comes_and_goes_is_not_taken():
     chooser = MethodChooser(60)
     chooser.choose(Method.MEMORY, 0, ALL)
-    chooser.choose(Method.SM, 10, ALL)
-    chooser.choose(Method.MEMORY, 40, ALL)
+    chooser.choose(Method.SM, 100, ALL)
+    chooser.choose(Method.MEMORY, 140, ALL)
 
-    assert chooser.choose(Method.SM, 80, ALL) is Method.MEMORY
+    assert chooser.choose(Method.SM, 180, ALL) is Method.MEMORY
 
 
 def test_a_method_that_cannot_be_used_any_more_is_left_at_once():

@@ -63,9 +63,10 @@ def test_equal_parts_where_nothing_tells_more():
 
 
 def test_the_method_changes_only_after_another_has_held_for_the_hold_time():
-    shared = [sweep(0, pids=[1, 2], activity=0.5)]
-    shared += [sweep(t, pids=[1, 2], activity=0.5, share_samples=(ShareSample(1, 0, 0.5),)) for t in (1, 30, 60)]
-    later = sweep(61, pids=[1, 2], activity=0.5, share_samples=(ShareSample(1, 0, 0.5),))
+    samples = (ShareSample(1, 0, 0.5),)
+    shared = [sweep(t, pids=[1, 2], activity=0.5) for t in (0, 60)]
+    shared += [sweep(t, pids=[1, 2], activity=0.5, share_samples=samples) for t in (61, 100, 120)]
+    later = sweep(121, pids=[1, 2], activity=0.5, share_samples=samples)
 
     assert build(*shared)[0][0].method is Method.MEMORY
     assert build(*shared, later)[0][0].method is Method.SM

@@ -412,3 +412,15 @@ def test_a_pod_of_odd_shape_never_breaks_the_reader(part):
         pod_facts({**pod("a"), part: [1, "two", None]}, Kept(frozenset({"x*"})))
     odd = {"labels": 3, "containers": [{"name": 5, "ports": [{"containerPort": "x"}]}, 7], "containerStatuses": {}}
     pod_facts(pod("a", **{part: odd}), Kept(frozenset({"x*"})))
+
+
+def test_a_pod_is_present_until_it_ends_or_goes(kube, clock):
+    cache = PodCache(KubeApi(KubeEndpoint(kube.url)), "node-a", clock)
+    there = pod_facts(pod("train"), Kept())
+    cache.put(there)
+    assert cache.present(there.namespace, "train")
+    assert not cache.present(there.namespace, "other")
+    cache.remove(there)
+
+    assert not cache.present(there.namespace, "train")
+    assert cache.by_name(there.namespace, "train") == there
