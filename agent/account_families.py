@@ -6,19 +6,19 @@ That assignment changes only when meters come or go, so a scrape is a pass over 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from agent.books import OTHER, Books, DeviceMeter, Meter
 from agent.holder_labels import HolderLabels
 from exporters import catalogue_books as names
-from exporters.exposition import Family, Labels, SeriesCache, decimal
+from exporters.exposition import Family, Labels, SeriesCache, decimal, decimals
 from exporters.metric import Metric
+from ledger.accounts import Account
 from ledger.hours import CellKey
 
 COST_PLACES = 15
 _NUMERATOR_PER_UNIT = 3_600_000
 """A cost numerator (nanoseconds x nano-dollars an hour) over this is 10^-15 dollars."""
-
-_Value = Callable[[Meter], int | None]
 
 
 def _cost_units(numerator: int) -> int:
@@ -29,8 +29,10 @@ def _cost_units(numerator: int) -> int:
 class _Spec:
     metric: Metric
     with_method: bool
-    value: _Value
+    value: Callable[[Meter], int | None]
     places: int
+    scale: int = 1
+    """How many of the books' units are one of the last place."""
 
     def labels(self, key: CellKey, holder: Labels) -> Labels:
         method = (key.method,) if self.with_method else ()
@@ -38,9 +40,15 @@ class _Spec:
 
 
 SPECS = (
-    _Spec(names.ACCOUNT_GPU_SECONDS, with_method=True, value=lambda meter: meter.gpu_ns, places=9),
-    _Spec(names.ACCOUNT_ENERGY, with_method=False, value=lambda meter: meter.energy_mj, places=3),
-    _Spec(names.ACCOUNT_LIST_COST, with_method=False, value=lambda meter: meter.cost_numerator, places=COST_PLACES),
+    _Spec(names.ACCOUNT_GPU_SECONDS, with_method=True, value=attrgetter("gpu_ns"), places=9),
+    _Spec(names.ACCOUNT_ENERGY, with_method=False, value=attrgetter("energy_mj"), places=3),
+    _Spec(
+        names.ACCOUNT_LIST_COST,
+        with_method=False,
+        value=attrgetter("cost_numerator"),
+        places=COST_PLACES,
+        scale=_NUMERATOR_PER_UNIT,
+    ),
 )
 
 
@@ -51,7 +59,9 @@ class _Assigned:
     spec: _Spec
     cache: SeriesCache
     holders: HolderLabels
-    series: list[tuple[str, list[Meter]]] = field(default_factory=list[tuple[str, list[Meter]]])
+    prefixes: list[str] = field(default_factory=list[str])
+    meters: list[Meter] = field(default_factory=list[Meter])
+    sums: list[tuple[str, list[Meter]]] = field(default_factory=list[tuple[str, list[Meter]]])
     folded_holders: int = 0
 
     def assign(self, meters: Iterable[tuple[CellKey, Meter]]) -> None:
@@ -64,22 +74,47 @@ class _Assigned:
                 folded.add((key.holder_kind, key.holder))
             holder = self.holders.of("", OTHER) if meter.folded else self.holders.of(key.holder_kind, key.holder)
             members.setdefault(self.spec.labels(key, holder), []).append(meter)
-        self.series = [(self.cache.prefix(*labels), parts) for labels, parts in members.items()]
+        series = [(self.cache.prefix(*labels), parts) for labels, parts in members.items()]
+        self.prefixes = [prefix for prefix, parts in series if len(parts) == 1]
+        self.meters = [parts[0] for _, parts in series if len(parts) == 1]
+        self.sums = [(prefix, parts) for prefix, parts in series if len(parts) > 1]
         self.folded_holders = len(folded)
 
     def family(self) -> Family:
-        value, places = self.spec.value, self.spec.places
-        scale = _NUMERATOR_PER_UNIT if places == COST_PLACES else 1
-        lines = [
-            (
-                prefix,
-                decimal((value(parts[0]) or 0) // scale, places)
-                if len(parts) == 1
-                else decimal(sum(value(part) or 0 for part in parts) // scale, places),
-            )
-            for prefix, parts in self.series
-        ]
-        return Family(self.spec.metric, lines)
+        value, scale = self.spec.value, self.spec.scale
+        amounts = [(value(meter) or 0) // scale for meter in self.meters]
+        sums = [sum([value(meter) or 0 for meter in parts]) // scale for _, parts in self.sums]
+        prefixes = [*self.prefixes, *(prefix for prefix, _ in self.sums)]
+        return Family(self.spec.metric, list(zip(prefixes, decimals([*amounts, *sums], self.spec.places), strict=True)))
+
+
+@dataclass(slots=True)
+class _Gaps:
+    """Idle over held and measured time since the counters began, by holder."""
+
+    cache: SeriesCache
+    holders: HolderLabels
+    series: list[tuple[str, list[Meter], list[Meter]]] = field(
+        default_factory=list[tuple[str, list[Meter], list[Meter]]]
+    )
+
+    def assign(self, meters: Iterable[tuple[CellKey, Meter]]) -> None:
+        held: dict[tuple[str, str], tuple[list[Meter], list[Meter]]] = {}
+        for key, meter in meters:
+            if key.holder and key.account in (Account.ACTIVE, Account.IDLE):
+                idle, whole = held.setdefault((key.holder_kind, key.holder), ([], []))
+                whole.append(meter)
+                if key.account == Account.IDLE:
+                    idle.append(meter)
+        self.series = [(self.cache.prefix(*self.holders.of(*who)), *meters) for who, meters in held.items()]
+
+    def family(self) -> Family:
+        lines: list[tuple[str, float]] = []
+        for prefix, idle, whole in self.series:
+            total_ns = sum([meter.gpu_ns for meter in whole])
+            if total_ns:
+                lines.append((prefix, sum([meter.gpu_ns for meter in idle]) / total_ns))
+        return Family(self.cache.metric, lines)
 
 
 class AccountFamilies:
@@ -89,6 +124,7 @@ class AccountFamilies:
         self._assigned = [
             _Assigned(spec, SeriesCache(spec.metric, node, holder_labels=holders.names), holders) for spec in SPECS
         ]
+        self._gaps = _Gaps(SeriesCache(names.UTILIZATION_GAP, node, holder_labels=holders.names), holders)
         self._controls = {
             metric.name: SeriesCache(metric, node)
             for metric in (names.GPU_ACCOUNTED_SECONDS, names.GPU_ENERGY, names.GPU_LIST_COST, names.SERIES_FOLDED)
@@ -102,8 +138,10 @@ class AccountFamilies:
             present = [(key, meter) for key, meter in books.meters.items() if key.gpu_uuid in books.bases]
             for assigned in self._assigned:
                 assigned.assign(present)
+            self._gaps.assign(present)
             self._shape = shape
-        return [*(assigned.family() for assigned in self._assigned), *self._control_families(books)]
+        accounts = [assigned.family() for assigned in self._assigned]
+        return [*accounts, self._gaps.family(), *self._control_families(books)]
 
     def _control_families(self, books: Books) -> list[Family]:
         devices = {uuid: device for uuid, device in books.devices.items() if uuid in books.bases}

@@ -18,7 +18,6 @@ from exporters.exposition import Family, SeriesCache
 from exporters.gpu_families import DeviceHealth, GpuFamilies
 from exporters.host_families import HostFamilies
 from exporters.metric import Metric
-from ledger.accounts import Account
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -46,8 +45,7 @@ class NodeFamilies:
         with self._agent.lock:
             snapshot = self._agent.snapshot
             accounts = self._accounts.families(self._agent.parts.accountant.books)
-            gaps = self._gap_rows()
-        families = [*self._own(snapshot), *accounts, self._family(books.UTILIZATION_GAP, gaps)]
+        families = [*self._own(snapshot), *accounts]
         if snapshot is not None:
             families += self._gpu.families([view.sweep for view in snapshot.views.values()])
             families += self._gpu.health_families(self._health(snapshot))
@@ -119,16 +117,6 @@ class NodeFamilies:
             facts.pod_uid,
             *(known(name, "") for name in self._installation.dimensions),
         )
-
-    def _gap_rows(self) -> list[tuple[tuple[str, ...], float]]:
-        """Idle over held and measured time since the counters began, by holder."""
-        held: dict[tuple[str, str], list[int]] = {}
-        for key, meter in self._agent.parts.accountant.books.meters.items():
-            if key.holder and key.account in (Account.ACTIVE, Account.IDLE):
-                sums = held.setdefault((key.holder_kind, key.holder), [0, 0])
-                sums[0] += meter.gpu_ns if key.account == Account.IDLE else 0
-                sums[1] += meter.gpu_ns
-        return [(self._holders.of(*holder), idle / total) for holder, (idle, total) in held.items() if total]
 
     def _own(self, snapshot: Snapshot | None) -> Iterable[Family]:
         agent = self._agent

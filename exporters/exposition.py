@@ -42,6 +42,16 @@ def decimal(amount: int, places: int) -> str:
     return f"{sign}{digits[:-places]}.{digits[-places:]}"
 
 
+def decimals(amounts: Iterable[int], places: int) -> list[str]:
+    """:func:`decimal` of many amounts."""
+    return [
+        f"{digits[:-places]}.{digits[-places:]}"
+        if len(digits) > places and digits[0] != "-"
+        else decimal(int(digits), places)
+        for digits in map(str, amounts)
+    ]
+
+
 def escape(value: str) -> str:
     """A label value as both formats want it; what UTF-8 or Prometheus' parser cannot take becomes U+FFFD."""
     value = _UNWRITABLE.sub("\ufffd", value)

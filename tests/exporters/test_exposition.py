@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporters import catalogue, catalogue_agent, catalogue_books, catalogue_gpu
-from exporters.exposition import Family, SeriesCache, decimal, escape, render
+from exporters.exposition import Family, SeriesCache, decimal, decimals, escape, render
 from exporters.metric import KUBERNETES_HOLDER_LABELS
 
 PARSERS = pytest.mark.parametrize(("parse", "openmetrics"), [(parse_text, False), (parse_openmetrics, True)])
@@ -30,6 +30,11 @@ def one_of_each():
 @given(st.integers(), st.sampled_from([3, 9]))
 def test_a_decimal_is_the_integer_to_the_last_digit(amount, places):
     assert Fraction(decimal(amount, places)) == Fraction(amount, 10**places)
+
+
+@given(st.lists(st.integers(-(10**20), 10**20)), st.integers(1, 15))
+def test_many_decimals_are_written_as_each_is(amounts, places):
+    assert decimals(amounts, places) == [decimal(amount, places) for amount in amounts]
 
 
 def test_a_decimal_reads_as_people_write_it():
