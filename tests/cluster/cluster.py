@@ -193,7 +193,7 @@ class Cluster:
         self._control.prepare()
         self._control.start_store_and_api()
         archive = self.folder / "image.tar"
-        image.write_busybox(archive, Path("/bin/busybox"))
+        image.write_busybox(archive, machine.BUSYBOX)
         for number, name in enumerate(names):
             node = self._nodes[name] = Node(name, number, self._place, self._processes, self.enter_network)
             node.start_runtime()

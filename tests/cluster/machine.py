@@ -22,12 +22,14 @@ from tests.cluster.waiting import wait_until
 BASE = Path("/var/tmp")  # not TMPDIR: whoever cleans up must find it, and paths of sockets must be short
 MADE = BASE / "wattledger-cluster.made"
 """Folders that some cluster had to make; the last one to go removes them."""
+BUSYBOX = Path("/bin/busybox")
+DYNAMIC_LOADER = b"/ld-linux"
 TOOLS = {
     "containerd": "containerd",
     "ctr": "containerd",
     "runc": "runc",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
-    "/bin/busybox": "busybox-static",
+    str(BUSYBOX): "busybox-static",
     "iptables": "iptables",
     "ip": "iproute2",
     "openssl": "openssl",
@@ -57,9 +59,16 @@ def require_machine() -> None:
     """
     if os.geteuid() != 0:
         raise ClusterUnavailable("a test cluster needs root (namespaces, cgroups): run the tests as root")
-    missing = sorted({package for program, package in TOOLS.items() if shutil.which(program) is None})
-    if missing:
+    if missing := _missing_packages():
         raise ClusterUnavailable(f"a test cluster needs programs: apt-get install {' '.join(missing)}")
+
+
+def _missing_packages() -> list[str]:
+    """Debian's packages of the programs that are not here."""
+    missing = {package for program, package in TOOLS.items() if shutil.which(program) is None}
+    if "busybox-static" not in missing and DYNAMIC_LOADER in BUSYBOX.read_bytes():
+        missing.add("busybox-static")  # the package busybox puts another one there, which needs libraries
+    return sorted(missing)
 
 
 def folder_of(network: Network) -> Path:
