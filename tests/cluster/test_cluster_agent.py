@@ -1,0 +1,188 @@
+"""The agent on both nodes of a real cluster: whose GPU it is, by the kubelets, the API server and the cgroups."""
+
+from contextlib import ExitStack
+from decimal import Decimal
+
+import pytest
+
+from tests.cluster.pods import container, container_ids, pod
+from tests.fakedriver import profiles
+from tests.fakedriver.driver import FakeDriver, Process
+from tests.integration.agent_process import NAMES, AgentProcess
+
+ACTIVITY = {0: 0.75, 1: 0.5}
+"""Duty cycle of the whole and of the shared device."""
+REPLICAS = 4
+SECONDS, ENERGY = NAMES["time"][0], NAMES["energy"][0]
+
+
+class Node:
+    """One node: its fake driver with a whole, a shared and a MIG device, and its agent."""
+
+    def __init__(self, cluster, name, folder, stack):
+        self.cluster, self.name, self.node = cluster, name, cluster.nodes[name]
+        (folder / "driver").mkdir(parents=True)
+        self.driver = stack.enter_context(
+            FakeDriver.create(folder / "driver", [profiles.h100(), profiles.h100(), profiles.h100()])
+        )
+        self.whole, self.shared, self.cut = self.driver.devices
+        self.migs = self.cut.mig(["1g.10gb", "3g.40gb"])
+        self.whole.set(power_mw=400_000, utilization=ACTIVITY[0])
+        self.shared.set(power_mw=300_000, utilization=ACTIVITY[1])
+        self.shared.sampling(period_ms=200)
+        self.cut.set(power_mw=200_000)
+        self.migs[0].set(graphics=0.5, sm=0.4)
+        cluster.offer(name, {"nvidia.com/gpu": [self.whole.uuid], **self._shared_offer(), **self._mig_offer()})
+        (folder / "token").write_text(cluster.token)
+        settings = {
+            "mode": "on",
+            "node": name,
+            "kubelet_socket": str(self.node.pod_resources_socket),
+            "kubelet_interval_seconds": 1,
+            "api_url": cluster.api_url,
+            "token_file": str(folder / "token"),
+            "ca_file": str(cluster.ca),
+        }
+        config = {"kubernetes": settings, "agent": {"interval_seconds": 0.2, "node_name": name}}
+        self.agent = AgentProcess(folder / "agent", self.driver.environment(), config=config)
+        stack.enter_context(self.agent)
+
+    def _shared_offer(self):
+        return {"nvidia.com/gpu.shared": [f"{self.shared.uuid}::{n}" for n in range(REPLICAS)]}
+
+    def _mig_offer(self):
+        return {f"nvidia.com/mig-{n}g": [mig.uuid] for n, mig in zip((1, 3), self.migs, strict=True)}
+
+    def run(self, run_pod, name, devices, **more):
+        """A pod here; its first process's PID."""
+        seen = run_pod(pod(name, container(devices=devices), node=self.name, **more))
+        return self.node.pids_of(seen["metadata"]["uid"], container_ids(seen)["main"])[0]
+
+    def held_by(self, scrape, name, metric=SECONDS):
+        return scrape.total(metric, pod=name, namespace="default", container="main")
+
+    def until_held(self, *names):
+        """The first scrape in which each of these pods has been booked something."""
+        return self.agent.until(f"{names} are booked", lambda s: all(self.held_by(s, name) for name in names))
+
+    def after(self, scrape, seconds=3):
+        """A scrape at least so much booked time later."""
+        begun = scrape.value(NAMES["time"][1], gpu_uuid=self.whole.uuid)
+        look = lambda s: s.value(NAMES["time"][1], gpu_uuid=self.whole.uuid) >= begun + seconds  # noqa: E731
+        return self.agent.until(f"{seconds} s more are booked", look)
+
+
+@pytest.fixture
+def nodes(cluster, tmp_path):
+    with ExitStack() as stack:
+        yield [Node(cluster, name, tmp_path / name, stack) for name in ("node-a", "node-b")]
+
+
+def gained(before, after, name, **labels):
+    return after.total(name, **labels) - before.total(name, **labels)
+
+
+def test_each_containers_seconds_and_joules_stand_under_its_own_labels_on_both_nodes(nodes, run_pod):
+    for n, node in enumerate(nodes):
+        whole = node.run(run_pod, f"whole-{n}", {"nvidia.com/gpu": 1}, labels={"team": "vision"})
+        big = node.run(run_pod, f"big-{n}", {"nvidia.com/gpu.shared": 1})
+        small = node.run(run_pod, f"small-{n}", {"nvidia.com/gpu.shared": 2})
+        sliced = node.run(run_pod, f"sliced-{n}", {"nvidia.com/mig-1g": 1})
+        node.whole.processes([Process(pid=whole, share=0.7)])
+        node.shared.processes([Process(pid=big, share=0.3), Process(pid=small, share=0.1)])
+        node.cut.processes([Process(pid=sliced, share=0.4, mig=node.migs[0].slot)])
+
+    for n, node in enumerate(nodes):
+        before = node.after(node.until_held(f"whole-{n}", f"big-{n}", f"small-{n}", f"sliced-{n}"), 1)
+        after = node.after(before)
+        assert after.imbalance() is None
+        whole = gained(before, after, NAMES["time"][1], gpu_uuid=node.whole.uuid)
+        assert gained(before, after, SECONDS, pod=f"whole-{n}") == whole
+        assert gained(before, after, ENERGY, pod=f"whole-{n}") == gained(
+            before, after, NAMES["energy"][1], gpu_uuid=node.whole.uuid
+        )
+        assert_shared(node, before, after, f"big-{n}", f"small-{n}")
+        cut = gained(before, after, NAMES["time"][1], gpu_uuid=node.cut.uuid)
+        sliced = gained(before, after, SECONDS, pod=f"sliced-{n}")
+        assert float(sliced) == pytest.approx(float(cut) / 7, rel=1e-6)
+        info = after.find("wattledger_holder_info", pod=f"whole-{n}")
+        assert [(one.labels["team"], one.labels["workload"]) for one in info] == [("vision", f"Pod/whole-{n}")]
+        assert not after.find(SECONDS, account="unattributed", gpu_uuid=node.whole.uuid)
+        assert not [s for s in after.samples for label in s.labels if label.startswith("exported_")]
+
+
+def assert_shared(node, before, after, big, small):
+    """Active time by SM share, idle time by replicas, what nobody holds unallocated."""
+    time = float(gained(before, after, NAMES["time"][1], gpu_uuid=node.shared.uuid))
+    active, idle = time * ACTIVITY[1], time * (1 - ACTIVITY[1])
+    expected = {
+        ("active", big): active * 0.75,
+        ("active", small): active * 0.25,
+        ("idle", big): idle / REPLICAS,
+        ("idle", small): idle * 2 / REPLICAS,
+    }
+    for (account, name), seconds in expected.items():
+        found = float(gained(before, after, SECONDS, account=account, pod=name))
+        assert found == pytest.approx(seconds, rel=0.02), (account, name)
+    free = float(gained(before, after, SECONDS, account="unallocated", gpu_uuid=node.shared.uuid))
+    assert free == pytest.approx(idle / REPLICAS, rel=1e-6)
+
+
+def test_a_device_goes_from_pod_to_nobody_to_pod(nodes, run_pod, cluster):
+    node = nodes[0]
+    run_pod(pod("first", container(devices={"nvidia.com/gpu": 1}), node=node.name))
+    node.whole.set(utilization=0.0, power_mw=70_000)
+    node.until_held("first")
+    cluster.remove_pod("first")
+    free = node.agent.until(
+        "the device is nobody's", lambda s: s.total(SECONDS, account="unallocated", gpu_uuid=node.whole.uuid) > 2
+    )
+    run_pod(pod("second", container(devices={"nvidia.com/gpu": 1}), node=node.name))
+    taken = node.after(node.until_held("second"), 2)
+
+    assert node.held_by(node.after(taken, 1), "first") == node.held_by(free, "first")
+    assert taken.imbalance() is None
+
+
+def test_while_the_kubelet_is_away_nothing_goes_to_the_wrong_holder(nodes, run_pod):
+    node = nodes[1]
+    pid = node.run(run_pod, "stays", {"nvidia.com/gpu": 1})
+    node.whole.processes([Process(pid=pid, share=0.7)])
+    before = node.after(node.until_held("stays"), 1)
+    node.node.stop_kubelet()
+    try:
+        away = node.agent.until(
+            "the kubelet is down", lambda s: s.value("wattledger_collector_up", collector="kubelet") == 0
+        )
+        after = node.after(away, 3)
+    finally:
+        node.node.start_kubelet()
+    back = node.agent.until(
+        "the kubelet is back", lambda s: s.value("wattledger_collector_up", collector="kubelet") == 1
+    )
+
+    for scrape in (after, node.after(back, 1)):
+        whole = gained(before, scrape, NAMES["time"][1], gpu_uuid=node.whole.uuid)
+        assert gained(before, scrape, SECONDS, pod="stays") == whole
+        assert scrape.imbalance() is None
+
+
+def test_a_killed_agent_goes_on_with_the_same_series(nodes, run_pod):
+    node = nodes[0]
+    pid = node.run(run_pod, "steady", {"nvidia.com/gpu": 1})
+    node.whole.processes([Process(pid=pid, share=0.7)])
+    before = node.after(node.until_held("steady"), 1)
+    node.agent.kill()
+    again = AgentProcess(
+        node.agent.folder, node.agent.environment, config=node.agent.config, data_dir=node.agent.data_dir
+    )
+    with again:
+        after = again.until(
+            "the pod is booked on", lambda s: node.held_by(s, "steady") > node.held_by(before, "steady") + 1
+        )
+
+        known = {name for name in before.series if name.startswith("wattledger_account")}
+        assert known <= after.series.keys()
+        assert all(after.series[name] >= before.series[name] for name in known)
+        assert after.total(SECONDS, account="unobserved", gpu_uuid=node.whole.uuid) > Decimal(0)
+        assert after.imbalance() is None
