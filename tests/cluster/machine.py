@@ -46,8 +46,12 @@ class Owner:
     start_time: str
 
     @classmethod
+    def of(cls, pid: int) -> "Owner":
+        return cls(pid, _start_time(pid) or "")
+
+    @classmethod
     def this_process(cls) -> "Owner":
-        return cls(os.getpid(), _start_time(os.getpid()) or "")
+        return cls.of(os.getpid())
 
     def is_alive(self) -> bool:
         return _start_time(self.pid) == self.start_time
@@ -206,6 +210,7 @@ def _refuse_mounts(folder: Path) -> None:
 def _start_time(pid: int) -> str | None:
     """Ticks since boot at which a process began, which with its pid names it for good; ``None`` for none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
+    return None if fields[0] in "ZX" else fields[19]  # dead, though nobody has taken note of it

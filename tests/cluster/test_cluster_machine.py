@@ -59,6 +59,16 @@ def runs(pid):
         return False
 
 
+def test_an_owner_whose_death_nobody_took_note_of_is_dead(require_root):
+    child = subprocess.Popen(["sleep", "infinity"])
+    owner = machine.Owner.of(child.pid)
+    assert owner.is_alive()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not owner.is_alive()
+    child.wait()
+
+
 def test_the_claim_of_a_living_owner_stands(require_root):
     with claimed() as first, claimed() as second:
         assert {first, second} <= set(machine.standing())
