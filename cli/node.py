@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -89,7 +90,7 @@ def run_node(options: NodeOptions) -> int:
     node = start_node(options)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, _setter(ended))
     while not ended.wait(3600):
         pass
     node.end()
@@ -157,6 +158,10 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
     if sources.dcgm is not None:
         Poller("dcgm", sources.dcgm.read, config.dcgm.interval_seconds, sources.clock, agent.collectors).start(stop)
     return Node(agent, server, stop, thread)
+
+
+def _setter(event: threading.Event) -> Callable[[int, FrameType | None], None]:
+    return lambda _number, _frame: event.set()
 
 
 def _filler(page: DcgmPage) -> Callable[[DeviceSweep], DeviceSweep]:

@@ -45,7 +45,7 @@ class EnergyMethod(StrEnum):
     IDLE_SPLIT = "idle_split"
     """Learnt idle power times idle time to ``idle`` and ``unallocated``, the rest to the active accounts."""
     IDLE_MODEL = "idle_model"
-    """As ``idle_split``, by the idle power of other devices of the same model on the node: this one was not idle yet."""
+    """As ``idle_split``, by the idle power of another device of the model on the node: this one was not idle yet."""
     IDLE_UNKNOWN = "idle_unknown"
     """Idle power is not learnt yet: all of an interval's energy went to its active accounts."""
     MIG_ACTIVITY = "mig_activity"
