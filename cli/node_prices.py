@@ -22,6 +22,8 @@ class NodePrices:
     identity: CloudIdentity | None = None
     _book: PriceBook | None = None
     _prices: dict[str, Price | None] = field(default_factory=dict[str, Price | None])
+    _notes: dict[str, PriceNote] = field(default_factory=dict[str, PriceNote])
+    """By the price's id, which names everything that a note says."""
 
     def identify(self, identity: CloudIdentity | None) -> None:
         """What the node turned out to be; from now on devices are priced by that."""
@@ -44,7 +46,9 @@ class NodePrices:
         price = self.of(device)
         if price is None:
             return None
-        note = PriceNote(
-            price.nano_usd_per_gpu_hour, price.source, price.as_of.isoformat(), price.capacity_type, price.estimate
-        )
+        note = self._notes.get(price.price_id)
+        if note is None:
+            note = self._notes[price.price_id] = PriceNote(
+                price.nano_usd_per_gpu_hour, price.source, price.as_of.isoformat(), price.capacity_type, price.estimate
+            )
         return price.price_id, note

@@ -24,12 +24,13 @@ def apportion(whole: int, weights: Sequence[int]) -> list[int]:
         if weights[0] < 0:
             raise ValueError(f"apportion: weights must not be negative: {weights}")
         return [whole]
-    if not weights or min(weights) < 0:
+    if not weights or (least := min(weights)) < 0:
         raise ValueError(f"apportion: needs non-negative weights, got {list(weights)}")
-    total = sum(weights)
-    if total == 0:
-        weights, total = [1] * len(weights), len(weights)
     sign, amount = (1, whole) if whole >= 0 else (-1, -whole)
+    if least == max(weights):
+        floor, left = divmod(amount, len(weights))
+        return [sign * (floor + 1)] * left + [sign * floor] * (len(weights) - left)
+    total = sum(weights)
     floors = [amount * weight // total for weight in weights]
     left = amount - sum(floors)
     if left:
