@@ -21,7 +21,8 @@ _NUMERATOR_PER_UNIT = 3_600_000
 """A cost numerator (nanoseconds x nano-dollars an hour) over this is 10^-15 dollars."""
 
 
-def _cost_units(numerator: int) -> int:
+def cost_units(numerator: int) -> int:
+    """A cost numerator in units of 10^-15 dollars, rounded down."""
     return numerator // _NUMERATOR_PER_UNIT
 
 
@@ -33,8 +34,12 @@ class _Spec:
     places: int
     scale: int = 1
     """How many of the books' units are one of the last place."""
+    account: Account | None = None
+    """The only account that counts; the family then has its holder's labels and no others."""
 
     def labels(self, key: CellKey, holder: Labels) -> Labels:
+        if self.account is not None:
+            return holder
         method = (key.method,) if self.with_method else ()
         return key.gpu_uuid, key.mig, key.account, *method, *holder
 
@@ -48,6 +53,14 @@ SPECS = (
         value=attrgetter("cost_numerator"),
         places=COST_PLACES,
         scale=_NUMERATOR_PER_UNIT,
+    ),
+    _Spec(
+        names.UTILIZATION_GAP_COST,
+        with_method=False,
+        value=attrgetter("cost_numerator"),
+        places=COST_PLACES,
+        scale=_NUMERATOR_PER_UNIT,
+        account=Account.IDLE,
     ),
 )
 
@@ -68,7 +81,7 @@ class _Assigned:
         members: dict[Labels, list[Meter]] = {}
         folded: set[tuple[str, str]] = set()
         for key, meter in meters:
-            if self.spec.value(meter) is None:
+            if self.spec.value(meter) is None or self.spec.account not in (None, key.account):
                 continue
             if meter.folded:
                 folded.add((key.holder_kind, key.holder))
@@ -152,7 +165,7 @@ class AccountFamilies:
             self._control(
                 names.GPU_LIST_COST,
                 devices,
-                lambda d: None if d.cost_numerator is None else _cost_units(d.cost_numerator),
+                lambda d: None if d.cost_numerator is None else cost_units(d.cost_numerator),
                 COST_PLACES,
             ),
             self._controls[names.SERIES_FOLDED.name].family(((name,), count) for name, count in folded.items()),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.daemon import NodeAgent
 from agent.node_families import NodeFamilies
@@ -81,15 +81,7 @@ class AgentApp:
         agent = self.agent
         snapshot = agent.snapshot
         up_to_ns = agent.parts.accountant.hour_clock.wall_at(snapshot.finished_ns) if snapshot else 0
-        shown = HourBook(
-            book.hour_s,
-            book.revision,
-            book.rows,
-            book.devices,
-            book.prices,
-            book.steps,
-            [*book.profile, *agent.profile.show(book.hour_s)],
-        )
+        shown = replace(book, profile=[*book.profile, *agent.profile.show(book.hour_s)])
         booked_ns = max(0, min(up_to_ns - book.hour_s * NS_PER_SECOND, NS_PER_HOUR))
         source = agent.parts.sampler.source_name
         return encode(shown, node=self.node, source=source, closed=False, booked_ns=booked_ns)

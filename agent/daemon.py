@@ -12,9 +12,11 @@ from typing import Protocol, TypeVar
 
 from agent.accountant import Accountant
 from agent.budget import CpuBudget
+from agent.entry import Entry
 from agent.holdings import Holdings
 from agent.profile import ProfileBook
 from agent.sampler import Sampler, SweepResult
+from agent.serving import Serving
 from agent.settings import AgentSettings
 from agent.snapshot import CollectorRunner, Snapshot
 from agent.store import StateStore
@@ -23,7 +25,6 @@ from collectors.errors import SourceError, Unavailable
 from collectors.holder import Holder
 from collectors.host import HolderUsage, HostReading
 from collectors.readings import DeviceSweep
-from ledger.hours import CellKey
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -73,6 +74,8 @@ class Parts:
     usage: UsageReader | None = None
     fill: Callable[[DeviceSweep], DeviceSweep] | None = None
     """Fills what the source lacks, from a dcgm-exporter."""
+    serving: Serving | None = None
+    """Reads what holders produce from their own pages."""
 
 
 @dataclass(slots=True)
@@ -127,9 +130,11 @@ class NodeAgent:
         with self.lock:
             entries = parts.accountant.book(now_ns, wall_ns, sweeps, holdings)
             self.clock_steps += sum(len(entry.steps) for entry in entries)
+            self._book_work(entries[-1], now_ns, wall_ns)
             parts.store.save(entries)
             self._profile(sweeps, now_ns)
             self._close_hours(now_ns)
+            self._weigh_work(result, now_ns)
             self._show(result, now_ns, wall_ns, time.perf_counter() - began)
         self._read_usage(now_ns, pids, holdings.by_pid)
         self._keep_house(now_ns)
@@ -173,6 +178,20 @@ class NodeAgent:
             usage=self._usage,
         )
 
+    def _book_work(self, entry: Entry, now_ns: int, wall_ns: int) -> None:
+        serving = self.parts.serving
+        # Counters go on by themselves: while the disk refuses, their pages wait too, and nothing is lost.
+        if serving is None or self.parts.store.waiting:
+            return
+        began = time.perf_counter()
+        failure = serving.book(entry, wall_ns)
+        self.collectors.note("serving", now_ns, time.perf_counter() - began, failure)
+
+    def _weigh_work(self, result: SweepResult, now_ns: int) -> None:
+        if self.parts.serving is not None and not self.parts.store.waiting:
+            views = self.parts.accountant.views
+            self.parts.serving.observe(now_ns, {uuid: views[uuid] for uuid in result.sweeps if uuid in views})
+
     def _note_source(self, result: SweepResult, now_ns: int, duration_seconds: float) -> None:
         error = result.driver_error or "; ".join([*result.failures.values(), *result.unreadable]) or None
         if self.collectors.note("gpu", now_ns, duration_seconds, error) and result.driver_error:
@@ -214,6 +233,9 @@ class NodeAgent:
         books, current = self.parts.accountant.books, self._hour(now_ns)
         if books.hours.keys() <= {current}:
             return
+        serving = self.parts.serving
+        if serving is not None and serving.awaits_pages(current, self.parts.accountant.hour_clock.wall_at(now_ns)):
+            return
         for hour_s in self.profile.hours() - {current}:
             if hour_s in books.hours:
                 books.hours[hour_s].profile.extend(self.profile.take(hour_s))
@@ -228,19 +250,29 @@ class NodeAgent:
         if now_ns >= self._due_housekeeping:
             self._due_housekeeping = now_ns + _HOUSEKEEPING_NS
             with self.lock:
-                parts.store.retire(self._finished(now_ns))
+                present, before_ns = self._present(), self._finished_before(now_ns)
+                parts.store.retire(self.parts.accountant.books.finished(present, before_ns))
+                self._retire_workers(present, before_ns)
             oldest_s = self._hour(now_ns) - parts.settings.journal_days * 86400
             self._try(lambda: parts.store.journal.prune(oldest_s))
 
-    def _finished(self, now_ns: int) -> list[CellKey]:
-        present = {
+    def _present(self) -> set[tuple[str, str]]:
+        return {
             (use.holder.kind, use.holder.name)
             for view in self.parts.accountant.views.values()
             for use in view.uses
             if use.holder is not None
         }
-        before_ns = now_ns - int(self.parts.settings.finished_holder_seconds * NS_PER_SECOND)
-        return self.parts.accountant.books.finished(present, before_ns)
+
+    def _finished_before(self, now_ns: int) -> int:
+        return now_ns - int(self.parts.settings.finished_holder_seconds * NS_PER_SECOND)
+
+    def _retire_workers(self, present: set[tuple[str, str]], before_ns: int) -> None:
+        serving = self.parts.serving
+        paged = set[tuple[str, str]]() if serving is None else serving.holders()
+        gone = self.parts.accountant.books.finished_workers(present | paged, before_ns)
+        pages = [] if serving is None else serving.booker.retire(gone)
+        self.parts.store.retire_workers(gone, pages)
 
     def _load_profile(self) -> None:
         self.profile.load(self.parts.store.folder / "profile.json", self.parts.accountant.books.hours)

@@ -70,8 +70,8 @@ class Window:
     points: deque[Point] = field(default_factory=deque[Point])
 
     def add(self, point: Point, length_ns: int) -> None:
-        """Take a point in and drop those before the window; all of them where a sum fell and so began anew."""
-        if self.points and _fell(self.points[-1], point):
+        """Take a point in and drop those before the window; all of them where a sum began anew, came or went."""
+        if self.points and _began_anew(self.points[-1], point):
             self.points.clear()
         self.points.append(point)
         while self.points[0].at_ns < point.at_ns - length_ns:
@@ -223,10 +223,11 @@ def _latency_between(first: LatencySum | None, last: LatencySum) -> LatencySum:
     )
 
 
-def _fell(before: Point, now: Point) -> bool:
-    pairs = [(before.cost_numerator, now.cost_numerator), (before.energy_mj, now.energy_mj)]
-    pairs += [(amount, now.work.get(key, 0)) for key, amount in before.work.items()]
-    return any(then is not None and (at is None or at < then) for then, at in pairs)
+def _began_anew(before: Point, now: Point) -> bool:
+    sums = ((before.cost_numerator, now.cost_numerator), (before.energy_mj, now.energy_mj))
+    if any((then is None) != (at is None) or (then or 0) > (at or 0) for then, at in sums):
+        return True
+    return any(amount > now.work.get(key, 0) for key, amount in before.work.items())
 
 
 def _of_model(work: WorkOf, model: str) -> dict[str, int]:

@@ -10,6 +10,7 @@ from agent.account_families import AccountFamilies
 from agent.daemon import NodeAgent
 from agent.installation import HolderFacts, Installation
 from agent.snapshot import Prices, Snapshot
+from agent.work_families import WorkFamilies
 from collectors.clock import NS_PER_SECOND
 from collectors.holder import Holder
 from exporters import catalogue_agent as own
@@ -38,6 +39,10 @@ class NodeFamilies:
         self._info = SeriesCache(
             books.HOLDER_INFO, node, holder_labels=self._holders.names, dimensions=installation.dimensions
         )
+        serving = agent.parts.serving
+        self._work = WorkFamilies(
+            node, self._holders, histograms=serving is None or serving.booker.settings.latency_histograms
+        )
         self._caches: dict[str, SeriesCache] = {}
 
     def families(self) -> list[Family]:
@@ -45,7 +50,8 @@ class NodeFamilies:
         with self._agent.lock:
             snapshot = self._agent.snapshot
             accounts = self._accounts.families(self._agent.parts.accountant.books)
-        families = [*self._own(snapshot), *accounts]
+            work = self._work_families()
+        families = [*self._own(snapshot), *accounts, *work]
         if snapshot is not None:
             families += self._gpu.families([view.sweep for view in snapshot.views.values()])
             families += self._gpu.health_families(self._health(snapshot))
@@ -55,6 +61,10 @@ class NodeFamilies:
             if snapshot.host is not None:
                 families += self._host.families(snapshot.host)
         return families
+
+    def _work_families(self) -> list[Family]:
+        serving = self._agent.parts.serving
+        return [] if serving is None else self._work.families(self._agent.parts.accountant.books, serving)
 
     def _health(self, snapshot: Snapshot) -> list[DeviceHealth]:
         now_ns = self._agent.parts.clock.monotonic_ns()

@@ -3,11 +3,12 @@
 Exposition, dashboards, alerts, documentation and tests take names from here, never from a string literal.
 """
 
-from exporters import catalogue_agent, catalogue_books, catalogue_gpu
+from exporters import catalogue_agent, catalogue_books, catalogue_gpu, catalogue_work
 from exporters.metric import Metric
 
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("The books", catalogue_books.ALL),
+    ("What was produced, and what it cost", catalogue_work.ALL),
     ("Devices", catalogue_gpu.ALL),
     ("The node and the agent", catalogue_agent.ALL),
 )

@@ -64,6 +64,9 @@ UTILIZATION_GAP = gauge(
     (HOLDER,),
     "The part of the holder's measured GPU time that was idle: held, and not active.",
 )
+UTILIZATION_GAP_COST = counter(
+    "utilization_gap_usd_total", "usd", (HOLDER,), "List cost of the holder's idle time: held, and not active."
+)
 HOLDER_INFO = info(
     "holder_info",
     (HOLDER, "workload", "team", "environment", "pod_uid"),
@@ -105,6 +108,7 @@ ALL: tuple[Metric, ...] = (
     PRICE_AGE,
     PRICE_ESTIMATE,
     UTILIZATION_GAP,
+    UTILIZATION_GAP_COST,
     HOLDER_INFO,
     HOLDER_SHARE,
     HOLDER_MEMORY,

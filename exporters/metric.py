@@ -6,7 +6,7 @@ Owns the shape and its rules; the metrics themselves stand in ``exporters/catalo
 from dataclasses import dataclass
 from typing import Final, Literal
 
-MetricKind = Literal["gauge", "counter", "info"]
+MetricKind = Literal["gauge", "counter", "info", "histogram"]
 Unit = Literal[
     "",
     "seconds",
@@ -30,7 +30,7 @@ HOST_HOLDER_LABELS: Final = ("holder_kind", "holder")
 """The holder labels outside Kubernetes."""
 KUBERNETES_HOLDER_LABELS: Final = ("namespace", "pod", "container")
 """The holder labels in Kubernetes."""
-SUFFIXES: Final[dict[MetricKind, str]] = {"gauge": "", "counter": "_total", "info": "_info"}
+SUFFIXES: Final[dict[MetricKind, str]] = {"gauge": "", "counter": "_total", "info": "_info", "histogram": ""}
 """What the name of each kind ends with."""
 
 
@@ -76,3 +76,8 @@ def counter(name: str, unit: Unit, labels: tuple[str, ...], text: str, since: st
 def info(name: str, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:
     """A constant 1 whose labels tell; ``name`` without the prefix."""
     return Metric(PREFIX + name, "info", "", labels, text, since)
+
+
+def histogram(name: str, unit: Unit, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:
+    """Observations in cumulative buckets, with their number and sum; ``name`` without the prefix."""
+    return Metric(PREFIX + name, "histogram", unit, labels, text, since)

@@ -168,6 +168,11 @@ def test_a_sum_that_fell_begins_a_new_window():
     assert window(at(0, cost=9), at(15, cost=3), at(30, cost=4, tokens=15)).seconds == 15
 
 
+def test_a_price_that_came_late_begins_a_new_window():
+    unpriced = Point(0, None, 0, {("llama", "output_tokens"): 0})
+    assert window(unpriced, at(15, tokens=3), at(30, tokens=9)).seconds == 15
+
+
 def test_latencies_are_those_of_the_window():
     before, after = LatencySum(1, 1, {5: 1}), LatencySum(3, 4, {5: 1, 9: 2})
     key = ("llama", "time_to_first_token")

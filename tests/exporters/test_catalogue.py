@@ -34,6 +34,20 @@ CONTRACT = {
     "wattledger_collector_age_seconds": ("collector",),
     "wattledger_gpu_up": ("gpu_uuid",),
     "wattledger_gpu_implausible": ("gpu_uuid", "check"),
+    "wattledger_utilization_gap_usd_total": ("holder_kind", "holder"),
+    "wattledger_work_total": ("kind", "model", "holder_kind", "holder"),
+    "wattledger_tenant_work_total": ("tenant", "kind", "model", "holder_kind", "holder"),
+    "wattledger_tenant_list_cost_usd_total": ("tenant", "holder_kind", "holder"),
+    "wattledger_time_to_first_token_seconds": ("model", "holder_kind", "holder"),
+    "wattledger_time_per_output_token_seconds": ("model", "holder_kind", "holder"),
+    "wattledger_end_to_end_latency_seconds": ("model", "holder_kind", "holder"),
+    "wattledger_cost_per_request_usd": ("model", "holder_kind", "holder"),
+    "wattledger_cost_per_million_input_tokens_usd": ("model", "holder_kind", "holder"),
+    "wattledger_cost_per_million_output_tokens_usd": ("model", "holder_kind", "holder"),
+    "wattledger_joules_per_request": ("model", "holder_kind", "holder"),
+    "wattledger_joules_per_output_token": ("model", "holder_kind", "holder"),
+    "wattledger_joules_per_total_token": ("model", "holder_kind", "holder"),
+    "wattledger_work_per_joule": ("kind", "model", "holder_kind", "holder"),
 }
 
 
@@ -48,7 +62,8 @@ def test_names_are_unique_in_both_formats():
 
 
 def test_every_constant_of_a_topic_is_served():
-    for module in (catalogue.catalogue_agent, catalogue.catalogue_books, catalogue.catalogue_gpu):
+    topics = (catalogue.catalogue_agent, catalogue.catalogue_books, catalogue.catalogue_gpu, catalogue.catalogue_work)
+    for module in topics:
         declared = {value.name for value in vars(module).values() if isinstance(value, Metric)}
         assert declared == {metric.name for metric in module.ALL}
 
