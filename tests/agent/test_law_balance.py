@@ -154,8 +154,11 @@ class Balance(RuleBasedStateMachine):
 
     @rule()
     def kill(self):
-        """The process dies: nothing is closed in order, all that remains is on the disk."""
-        if self.full or self.booked_to.keys() - self.store.books.bases.keys():
+        """The process dies: nothing is closed in order, all that remains is on the disk.
+
+        What waited for room on the disk is read anew later, as unobserved; until then the sums here would not know it.
+        """
+        if self.full or self.store._pending or self.booked_to.keys() - self.store.books.bases.keys():
             return
         self.store._file.close()
         os.close(self.store._lock)
