@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import threading
 from collections.abc import Sequence
 
@@ -22,7 +23,7 @@ _COLOURS: dict[Verdict, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, for programs.")
 @click.pass_context
 def doctor(ctx: click.Context, config: Config, as_json: bool) -> None:  # noqa: FBT001  (click gives options by name)
-    """Check driver, devices, permissions, host, cloud, prices, port, certificates and data directory.
+    """Check driver, devices, permissions, host, Kubernetes, serving pages, prices, port and data directory.
 
     Nothing is changed. Exit status 0 when all is well or only warned about, 1 when something fails, 2 when the
     configuration itself is wrong.
@@ -37,6 +38,7 @@ def doctor(ctx: click.Context, config: Config, as_json: bool) -> None:  # noqa: 
     source = NvmlSource(clock)
     try:
         machine = survey(config, clock, source, lambda ns: clock.wait(threading.Event(), ns))
+        machine = dataclasses.replace(machine, environ=os.environ)
     finally:
         source.close()
     findings: list[Finding] = []

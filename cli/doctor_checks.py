@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from cli.doctor_devices import check_devices, check_driver
 from cli.doctor_finding import Check, Finding, Machine
 from cli.doctor_host import check_cgroups, check_clock, check_dcgm, check_power, check_processes
+from cli.doctor_kubernetes import check_kubernetes
 from cli.doctor_prices import check_cloud, check_prices
 from cli.doctor_service import check_certificate, check_directory, check_listen, check_token
 
@@ -17,6 +18,7 @@ CHECKS: tuple[Check, ...] = (
     check_power,
     check_clock,
     check_dcgm,
+    check_kubernetes,
     check_cloud,
     check_prices,
     check_listen,

@@ -43,6 +43,8 @@ class Machine:
     driver_error: str | None = None
     identity: CloudIdentity | None = None
     identity_error: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of this process; tells whether it runs in a pod."""
 
 
 Check = Callable[[Machine], Iterator[Finding]]

@@ -96,6 +96,17 @@ def device_maps(agent: NodeAgent) -> DeviceMaps:
     return DeviceMaps({each.index: uuid for uuid, each in facts.items()}, instances)
 
 
+def endpoint_of(settings: KubernetesSettings, environ: Mapping[str, str]) -> KubeEndpoint:
+    """The API server that is configured, else that of the pod's own cluster.
+
+    Raises:
+        Misconfigured: there is none.
+    """
+    if settings.api_url:
+        return KubeEndpoint(settings.api_url, settings.token_file, settings.ca_file)
+    return in_cluster(environ)
+
+
 def kube_node(
     settings: KubernetesSettings,
     environ: Mapping[str, str],
@@ -108,13 +119,8 @@ def kube_node(
     Raises:
         Misconfigured: no API server is known.
     """
-    endpoint = (
-        KubeEndpoint(settings.api_url, settings.token_file, settings.ca_file)
-        if settings.api_url
-        else in_cluster(environ)
-    )
     dimensions = tuple(each.dimension() for each in settings.dimensions)
-    api, name = KubeApi(endpoint), settings.node or node
+    api, name = KubeApi(endpoint_of(settings, environ)), settings.node or node
     pods = PodCache(api, name, clock, kept=Kept(labels=label_keys(dimensions)))
     kubelet = PodResources(
         clock,

@@ -1,7 +1,9 @@
 """What the API server may refuse, named for the follower's next move.
 
 Unavailable
-├── Refused      401, 403: somebody must give a right; the message says which
+├── Refused      somebody must give a right; the message says which
+│   ├── Unauthorized  401: the token is not accepted
+│   └── Forbidden     403: the token bears no right to this
 ├── Expired      410: the resource version is too old (or too new): list again
 ├── Busy         429, 503: not before ``retry_after_seconds``
 └── Malformed    what answers does not speak the API, or an object is over the limit
@@ -17,6 +19,14 @@ _MOST_SECONDS = 300
 
 class Refused(Unavailable):
     """The token is not accepted, or bears no right to this."""
+
+
+class Unauthorized(Refused):
+    """The token is not accepted at all."""
+
+
+class Forbidden(Refused):
+    """The token is accepted, and bears no right to this."""
 
 
 class Expired(Unavailable):
@@ -56,9 +66,11 @@ class Failure:
         if self.status == 410 or "ResourceVersionTooLarge" in self.reasons:  # noqa: PLR2004
             return Expired(said)
         if self.status == 401:  # noqa: PLR2004
-            return Refused(f"{said}: it does not accept the agent's token; see that the service account still exists")
+            return Unauthorized(
+                f"{said}: it does not accept the agent's token; see that the service account still exists"
+            )
         if self.status == 403:  # noqa: PLR2004
-            return Refused(f"{said}: give the agent's service account {self._right()} in its ClusterRole")
+            return Forbidden(f"{said}: give the agent's service account {self._right()} in its ClusterRole")
         if self.status == 404:  # noqa: PLR2004
             return Unsupported(said)
         if self.status in {429, 503} or self.retry_after:

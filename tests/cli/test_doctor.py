@@ -14,6 +14,7 @@ from cli.doctor_checks import CHECKS, examine
 from cli.doctor_devices import check_devices, check_driver
 from cli.doctor_finding import Finding, Machine, survey
 from cli.doctor_host import check_cgroups, check_clock, check_dcgm, check_power, check_processes
+from cli.doctor_kubernetes import check_kubernetes  # noqa: F401  (named for the list of checks)
 from cli.doctor_prices import check_cloud, check_prices
 from cli.doctor_service import check_certificate, check_directory, check_listen, check_token
 from cli.main import main

@@ -1,6 +1,7 @@
 """A real gRPC server on a unix socket, in a process of its own: what it is told by method name, it does.
 
-``python grpc_kubelet.py SOCKET ANSWER_HEX``; prints one line when it listens, ends when its input is closed.
+``python grpc_kubelet.py SOCKET LIST [ALLOCATABLE]``, each an answer in hex, ``!STATUS`` or ``!slow``; without the last
+it does not have that method. Prints one line when it listens, ends when its input is closed.
 """
 
 import sys
@@ -13,17 +14,26 @@ CODES = {code.name: code for code in grpc.StatusCode}
 
 
 class Handlers(grpc.GenericRpcHandler):
-    def __init__(self, answer):
-        self.answer = answer
+    def __init__(self, listed, allocatable=None):
+        self.lister = {"List": action_of(listed)}
+        if allocatable is not None:
+            self.lister["GetAllocatableResources"] = action_of(allocatable)
 
     def service(self, details):
         service, _, method = details.method.removeprefix("/").partition("/")
-        actions = {"v1.PodResourcesLister": {"List": lambda *_: self.answer}, "test.Errors": {method: fail(method)}}
+        actions = {"v1.PodResourcesLister": self.lister, "test.Errors": {method: fail(method)}}
         actions["test.Sizes"] = {method: lambda *_: b"x" * int(method)} if method.isdecimal() else {}
         actions["test.Delays"] = {"Slow": slow}
         actions["test.Echo"] = {"Echo": lambda request, _: request}
         action = actions.get(service, {}).get(method)
         return None if action is None else grpc.unary_unary_rpc_method_handler(action)
+
+
+def action_of(told):
+    if told.startswith("!"):
+        return slow if told == "!slow" else fail(told[1:])
+    answer = bytes.fromhex(told)
+    return lambda *_: answer
 
 
 def fail(name):
@@ -40,9 +50,9 @@ def slow(_request, context):
 
 
 def main():
-    socket_path, answer_hex = sys.argv[1:]
+    socket_path, *answers = sys.argv[1:]
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_send_message_length", -1)])
-    server.add_generic_rpc_handlers((Handlers(bytes.fromhex(answer_hex)),))
+    server.add_generic_rpc_handlers((Handlers(*answers),))
     server.add_insecure_port(f"unix:{socket_path}")
     server.start()
     print("listening", flush=True)

@@ -40,7 +40,7 @@ class QuietServer(ThreadingHTTPServer):
 class KubeServer:
     """Objects by collection path; each change gets a version and goes to the watches."""
 
-    def __init__(self, tls=None, verify=None):
+    def __init__(self, tls=None, verify=None, port=0):
         self.changed = threading.Condition()
         self.version = 100
         self.oldest = 0
@@ -51,7 +51,7 @@ class KubeServer:
         self.faults = []
         self.closing = False
         self.open_watches = 0
-        self._server = QuietServer(("127.0.0.1", 0), self._handler())
+        self._server = QuietServer(("127.0.0.1", port), self._handler())
         self.scheme = "http"
         if tls:
             context = verify or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -93,6 +93,11 @@ class KubeServer:
         """Answer the next requests with these, in turn: bytes before a cut, or (status, headers, body)."""
         with self.changed:
             self.faults += faults
+
+    def forbid(self, after=0):
+        """Refuse the request that comes after so many others, as for a right that is missing."""
+        status = {"kind": "Status", "reason": "Forbidden", "message": "is forbidden", "code": 403}
+        self.fail(*[None] * after, (403, {}, json.dumps(status)))
 
     def cut(self):
         """Break all open watches off without an end."""
