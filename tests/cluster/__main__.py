@@ -31,7 +31,7 @@ def main() -> int:
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
     if options.command == "up":
         began = time.monotonic()
-        cluster = Cluster.up(options.nodes, owner=None)
+        cluster = Cluster.up(options.nodes, stays=True)
         print(f"up after {time.monotonic() - began:.1f} s: {cluster.api_url}, {cluster.folder}")
     elif options.command == "down":
         machine.wipe_all(even_owned=options.wipe)

@@ -41,12 +41,12 @@ class Cluster:
         self._nodes: dict[str, Node] = {}
 
     @classmethod
-    def up(cls, nodes: Sequence[str] = ("node-a", "node-b"), *, owner: machine.Owner | None) -> Self:
-        """Brings a cluster up; returns once both its nodes are ready and pods can be made.
+    def up(cls, nodes: Sequence[str] = ("node-a", "node-b"), *, stays: bool = False) -> Self:
+        """Brings a cluster up; returns once its nodes are ready and pods can be made.
 
         Args:
             nodes: names; each gets its own kubelet, containerd and device plugin, which offers nothing yet.
-            owner: the process after whose death anybody may remove the cluster; ``None``: it stays until :meth:`down`.
+            stays: whether it outlives this process. Else whoever brings up the next one removes it, should it be left.
 
         Raises:
             ClusterUnavailable: the machine lacks something.
@@ -56,7 +56,7 @@ class Cluster:
             raise ValueError(f"{len(nodes)} nodes: 1 to {MAX_NODES} are possible")
         machine.require_machine()
         programs = build.require_built()
-        network = machine.claim(PRIVATE_FOLDERS, owner)
+        network = machine.claim(PRIVATE_FOLDERS, None if stays else machine.Owner.this_process())
         cluster = cls(network, programs)
         try:
             cluster._start(tuple(nodes))

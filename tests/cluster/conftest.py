@@ -19,7 +19,7 @@ def cluster():
         machine.require_machine()
         if REQUIRED:
             build.build()
-        standing = Cluster.up(owner=machine.Owner.this_process())
+        standing = Cluster.up()
     except ClusterUnavailable as error:
         pytest.skip(str(error))
     with standing:
