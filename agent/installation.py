@@ -16,6 +16,8 @@ class HolderFacts:
     pod_uid: str = ""
     dimensions: Mapping[str, str] = field(default_factory=dict[str, str])
     """Team, environment and the installation's own, where known."""
+    work_group: str = ""
+    """Names those that bear one model together; empty for one that bears its models alone."""
 
 
 def nothing_known(_: Holder) -> HolderFacts | None:

@@ -141,7 +141,11 @@ class WorkBooker:
         if result.at_ns - since_ns < HELD_BACK_NS:
             return None
         if since_ns:
-            _log.warning("serving page %s: nobody is known who holds its devices; its work is nobody's", key)
+            _log.warning(
+                "serving page %s: nobody is known who holds its devices, so its work is nobody's; "
+                "name its holder under serving.targets",
+                key,
+            )
             self._unknown_since[key] = 0
         return NOBODY
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from agent.economics_settings import EconomicsSettings
 from agent.settings import AgentSettings
 from cli.config_problem import explain
 from cli.config_source import KeyPath, Sources, Value, add_environment, add_options, dotted, read_file
 from cli.kube_settings import KubernetesSettings
 from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
 from collectors.errors import Misconfigured
+from collectors.serving_settings import ServingSettings
 from exporters.server_settings import ServerSettings
 from ledger.price_settings import PriceSettings
 
@@ -30,6 +32,8 @@ class Config(BaseModel):
     host: HostSettings = HostSettings()
     holders: HoldersSettings = HoldersSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
+    serving: ServingSettings = ServingSettings()
+    economics: EconomicsSettings = EconomicsSettings()
 
 
 def load_config(

@@ -30,6 +30,7 @@ from cli.config import Config
 from cli.kube_settings import runs_in_kubernetes
 from cli.node_options import NodeOptions, Simulation
 from cli.node_prices import NodePrices
+from cli.serving_node import serving_node
 from collectors.cgroup_usage import HolderUsageCollector
 from collectors.clock import NS_PER_SECOND, Clock, SystemClock
 from collectors.cloud_identity import identify
@@ -62,6 +63,8 @@ class _Sources:
     dcgm: DcgmPage | None = None
     kube: "KubeNode | None" = None
     identity: CloudIdentity | None = None
+    processes: ProcessHolders | None = None
+    """Tells who listens on a port; ``None`` in a simulation."""
 
 
 @dataclass(slots=True)
@@ -125,6 +128,8 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
     )
     accountant = open_books(store, sources.clock, settings, prices.noted)
     simulated = sources.gpu.name == "simulated"
+    where = _installation(config, sources.kube, name)
+    serving = serving_node(config, sources.clock, accountant, where, sources.processes)
     agent = NodeAgent(
         Parts(
             settings=settings,
@@ -138,9 +143,9 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
             host=sources.host,
             usage=sources.usage,
             fill=None if sources.dcgm is None else _filler(sources.dcgm),
+            serving=None if serving is None else serving.serving,
         )
     )
-    where = _installation(config, sources.kube, name)
     app = AgentApp(agent, NodeFamilies(agent, prices, where), NodeStates(agent, prices, where), name)
     server = serve(config.server, app)
     what = "SIMULATED, nothing is measured" if simulated else "measuring"
@@ -203,6 +208,7 @@ def _measured(config: Config, source: NvmlSource) -> _Sources:
         usage=HolderUsageCollector(resolver.identity_of, proc=proc, sys=sys),
         dcgm=_dcgm(config, clock),
         identity=_identity(config),
+        processes=resolver,
     )
 
 

@@ -116,11 +116,14 @@ class PageReading:
 
 
 class TenantCap:
-    """Names up to ``most`` tenants, first come first served and for good; all others are one. Safe to share."""
+    """Names up to ``most`` tenants, first come first served and for good; all others are one. Safe to share.
 
-    def __init__(self, most: int) -> None:
+    ``named`` are those that were named before, by a former process: they keep their names.
+    """
+
+    def __init__(self, most: int, named: Iterable[str] = ()) -> None:
         self._most = most
-        self._named: set[str] = set()
+        self._named = set(named) - {OTHER_TENANTS}
         self._lock = threading.Lock()
 
     def name(self, tenant: str) -> str:

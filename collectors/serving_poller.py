@@ -56,12 +56,19 @@ class ServingPoller:
     their own. ``set_targets`` and ``take`` may be called from any thread.
     """
 
-    def __init__(self, clock: Clock, settings: ServingSettings, *, fetch: Fetch = fetch_page) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        settings: ServingSettings,
+        *,
+        fetch: Fetch = fetch_page,
+        tenants: TenantCap | None = None,
+    ) -> None:
         self._clock = clock
         self._settings = settings
         self._fetch = fetch
         self._interval_ns = round(settings.interval_seconds * NS_PER_SECOND)
-        self._tenants = TenantCap(settings.max_tenants)
+        self._tenants = tenants or TenantCap(settings.max_tenants)
         self._lock = threading.Lock()
         self._scheduled: dict[str, _Scheduled] = {}
         self._results: dict[str, PollResult] = {}

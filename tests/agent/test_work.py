@@ -121,9 +121,8 @@ def test_a_page_whose_holder_stays_unknown_is_nobodys_and_said_so_once(caplog):
     for seconds, tokens in ((10, 0), (25, 5), (late, 9), (late + 15, 12), (late + 30, 20)):
         rig.read(seconds, {OUT: tokens})
     assert rig.amounts() == {(NOBODY.name, "", "output_tokens"): 11}
-    assert [record.message for record in caplog.records] == [
-        f"serving page {KEY}: nobody is known who holds its devices; its work is nobody's"
-    ]
+    said = f"serving page {KEY}: nobody is known who holds its devices, so its work is nobody's; name its holder under"
+    assert [record.message for record in caplog.records] == [f"{said} serving.targets"]
 
 
 def test_a_page_that_is_away_is_shown_down_without_its_last_gauges_and_goes_on_from_its_base():

@@ -56,6 +56,27 @@ DEFAULTS = {
             },
         ],
     },
+    "serving": {
+        "enabled": True,
+        "interval_seconds": 15.0,
+        "timeout_seconds": 2.0,
+        "threads": 4,
+        "max_targets": 64,
+        "max_page_bytes": 4 * 1024 * 1024,
+        "max_samples": 20_000,
+        "discover_annotations": True,
+        "discover_ports": True,
+        "tenant_label": "",
+        "max_tenants": 50,
+        "targets": [],
+    },
+    "economics": {
+        "window_seconds": 300.0,
+        "output_token_weight": 4.0,
+        "cached_token_weight": 0.1,
+        "latency_histograms": True,
+        "objectives": [],
+    },
 }
 
 
