@@ -9,6 +9,7 @@ from cli.doctor_host import check_cgroups, check_clock, check_dcgm, check_power,
 from cli.doctor_kubernetes import check_kubernetes
 from cli.doctor_prices import check_cloud, check_prices
 from cli.doctor_service import check_certificate, check_directory, check_listen, check_token
+from cli.doctor_serving import check_serving
 
 CHECKS: tuple[Check, ...] = (
     check_driver,
@@ -19,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     check_clock,
     check_dcgm,
     check_kubernetes,
+    check_serving,
     check_cloud,
     check_prices,
     check_listen,

@@ -17,6 +17,7 @@ from cli.doctor_host import check_cgroups, check_clock, check_dcgm, check_power,
 from cli.doctor_kubernetes import check_kubernetes  # noqa: F401  (named for the list of checks)
 from cli.doctor_prices import check_cloud, check_prices
 from cli.doctor_service import check_certificate, check_directory, check_listen, check_token
+from cli.doctor_serving import check_serving  # noqa: F401  (named for the list of checks)
 from cli.main import main
 from collectors.cloud_metadata import CloudIdentity
 from collectors.errors import DeviceLost, Unavailable
