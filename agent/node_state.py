@@ -7,6 +7,7 @@ from agent.accountant import DeviceView
 from agent.books import Books, account_sums
 from agent.daemon import NodeAgent
 from agent.installation import Installation
+from agent.serving_state import serving_states
 from agent.snapshot import Prices, Snapshot
 from collectors.clock import NS_PER_SECOND
 from collectors.readings import Activity, DeviceFacts
@@ -43,6 +44,7 @@ class NodeStates:
             books = agent.parts.accountant.books
             devices = [] if snapshot is None else [self._device(snapshot, books, f, now_ns) for f in _ordered(snapshot)]
             totals = self._totals(snapshot, books)
+            serving = serving_states(agent.parts.serving)
         source = agent.parts.sampler.source_name
         drivers = {d.driver_version for d in snapshot.facts.values() if d.driver_version} if snapshot else set[str]()
         return NodeState(
@@ -68,6 +70,7 @@ class NodeStates:
                 )
                 for name, health in agent.collectors.health.items()
             ],
+            serving=serving,
             devices=devices,
         )
 

@@ -117,6 +117,27 @@ class HostState(TypedDict):
     power_watts: float | None
 
 
+class ServingState(TypedDict):
+    """A model of a holder whose page is read, or a page that says nothing of a model."""
+
+    holder_kind: str
+    holder: str
+    """Empty: not known yet."""
+    model: str
+    engine: str
+    up: bool
+    message: str | None
+    requests_per_second: float | None
+    """Over the window of the economics, as are those that follow."""
+    tokens_per_second: float | None
+    """Output tokens."""
+    cost_per_million_output_tokens_usd: float | None
+    joules_per_output_token: float | None
+    queue_depth: float | None
+    """As the engine last told."""
+    running_requests: float | None
+
+
 class CollectorState(TypedDict):
     """One collector's own health."""
 
@@ -145,4 +166,6 @@ class NodeState(TypedDict):
     totals: TotalsState
     host: HostState | None
     collectors: list[CollectorState]
+    serving: list[ServingState]
+    """Engines whose pages are read; empty where there are none."""
     devices: list[DeviceState]

@@ -162,6 +162,23 @@
     });
   };
 
+  const perSecond = (unit) => (value) => [grouped(value, value < 10 ? 2 : 0), unit];
+  const fillServing = (state) => {
+    const engines = state.serving || [];
+    show(slot(document, "servingPart"), engines.length > 0);
+    sync(slot(document, "serving"), engines, makeRow(6), (row, engine) => {
+      const note = [engine.holder ? `${engine.holder_kind} ${engine.holder}` : "", engine.engine, engine.message || ""];
+      const name = engine.model || engine.engine || "not read yet";
+      line(row.children[0], engine.up ? "active" : "unattributed", name, note.filter(Boolean).join(" · "));
+      row.classList.toggle("away", !engine.up);
+      figure(row.children[1], engine.requests_per_second, perSecond("/ s"));
+      figure(row.children[2], engine.tokens_per_second, perSecond("tok / s"));
+      figure(row.children[3], engine.cost_per_million_output_tokens_usd, (value) => [dollars(value), "/ M tok"]);
+      figure(row.children[4], engine.joules_per_output_token, (value) => [grouped(value, 2), "J / tok"]);
+      figure(row.children[5], engine.queue_depth, (value) => [grouped(value, 0), "queued"]);
+    });
+  };
+
   const fillAccounts = (card, device) => {
     const rows = [...device.accounts].sort((a, b) => b.gpu_seconds - a.gpu_seconds);
     const rest = rows.splice(MAX_ROWS);
@@ -349,6 +366,7 @@
     document.body.classList.remove("waiting");
     fillHead(state);
     fillTotals(state);
+    fillServing(state);
     fillDevices(state);
     fillHost(state);
   };

@@ -250,3 +250,28 @@ def test_a_holder_that_is_gone_leaves_its_work_to_the_finished(rig):
     assert value(found, "work_total", kind="requests", holder="__finished__", model="") == 45
     assert [name for name, has in found if name == "queue_depth"] == []
     assert rig.agent.parts.accountant.books.work.bases[KEY].state == ""
+
+
+def test_the_page_shows_each_model_with_its_figures(rig):
+    Engine(rig)
+    rig.sweep(times=61)
+    (row,) = rig.app.state()["serving"]
+    assert (row["holder_kind"], row["holder"], row["model"], row["engine"]) == ("container", "a", "llama", "vllm")
+    assert (row["up"], row["message"], row["queue_depth"], row["running_requests"]) == (True, None, 3, 2)
+    assert row["requests_per_second"] == pytest.approx(1)
+    assert row["tokens_per_second"] == pytest.approx(100)
+    assert row["cost_per_million_output_tokens_usd"] == pytest.approx(7.5)
+    assert row["joules_per_output_token"] == pytest.approx(3)
+
+
+def test_a_page_that_was_never_read_is_shown_with_what_is_wrong(rig):
+    Engine(rig).up = False
+    rig.sweep()
+    (row,) = rig.app.state()["serving"]
+    assert (row["up"], row["model"], row["message"]) == (False, "", "it does not answer")
+    assert row["requests_per_second"] is None
+
+
+def test_without_pages_there_are_no_engines(rig):
+    rig.sweep()
+    assert rig.app.state()["serving"] == []

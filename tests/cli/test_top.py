@@ -63,6 +63,7 @@ def state(**changed):
             "accounts": [{"account": "active", "gpu_seconds": 3723.0, "joules": 7.2e6, "usd": None}],
         },
         "host": None,
+        "serving": [],
         "collectors": [],
         "devices": [device()],
     } | changed

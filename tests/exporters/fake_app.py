@@ -64,6 +64,7 @@ def state(**changes) -> NodeState:
             "accounts": [{"account": "active", "gpu_seconds": 3723.0, "joules": 3.6e6, "usd": 2.5}],
         },
         "host": None,
+        "serving": [],
         "collectors": [{"collector": "gpu", "up": True, "age_seconds": 0.4, "message": None}],
         "devices": [device],
     }
