@@ -16,6 +16,10 @@ REPLICAS = 4
 SECONDS, ENERGY = NAMES["time"][0], NAMES["energy"][0]
 
 
+LONG = 90
+"""Seconds that anything may take on a busy machine."""
+
+
 class Node:
     """One node: its fake driver with a whole, a shared and a MIG device, and its agent."""
 
@@ -63,13 +67,13 @@ class Node:
 
     def until_held(self, *names):
         """The first scrape in which each of these pods has been booked something."""
-        return self.agent.until(f"{names} are booked", lambda s: all(self.held_by(s, name) for name in names))
+        return self.agent.until(f"{names} are booked", lambda s: all(self.held_by(s, name) for name in names), LONG)
 
     def after(self, scrape, seconds=3):
         """A scrape at least so much booked time later."""
         begun = scrape.value(NAMES["time"][1], gpu_uuid=self.whole.uuid)
         look = lambda s: s.value(NAMES["time"][1], gpu_uuid=self.whole.uuid) >= begun + seconds  # noqa: E731
-        return self.agent.until(f"{seconds} s more are booked", look)
+        return self.agent.until(f"{seconds} s more are booked", look, LONG)
 
 
 @pytest.fixture
@@ -135,7 +139,7 @@ def test_a_device_goes_from_pod_to_nobody_to_pod(nodes, run_pod, cluster):
     node.until_held("first")
     cluster.remove_pod("first")
     free = node.agent.until(
-        "the device is nobody's", lambda s: s.total(SECONDS, account="unallocated", gpu_uuid=node.whole.uuid) > 2
+        "the device is nobody's", lambda s: s.total(SECONDS, account="unallocated", gpu_uuid=node.whole.uuid) > 2, LONG
     )
     run_pod(pod("second", container(devices={"nvidia.com/gpu": 1}), node=node.name))
     taken = node.after(node.until_held("second"), 2)
@@ -152,13 +156,13 @@ def test_while_the_kubelet_is_away_nothing_goes_to_the_wrong_holder(nodes, run_p
     node.node.stop_kubelet()
     try:
         away = node.agent.until(
-            "the kubelet is down", lambda s: s.value("wattledger_collector_up", collector="kubelet") == 0
+            "the kubelet is down", lambda s: s.value("wattledger_collector_up", collector="kubelet") == 0, LONG
         )
         after = node.after(away, 3)
     finally:
         node.node.start_kubelet()
     back = node.agent.until(
-        "the kubelet is back", lambda s: s.value("wattledger_collector_up", collector="kubelet") == 1
+        "the kubelet is back", lambda s: s.value("wattledger_collector_up", collector="kubelet") == 1, LONG
     )
 
     for scrape in (after, node.after(back, 1)):
@@ -178,7 +182,7 @@ def test_a_killed_agent_goes_on_with_the_same_series(nodes, run_pod):
     )
     with again:
         after = again.until(
-            "the pod is booked on", lambda s: node.held_by(s, "steady") > node.held_by(before, "steady") + 1
+            "the pod is booked on", lambda s: node.held_by(s, "steady") > node.held_by(before, "steady") + 1, LONG
         )
 
         known = {name for name in before.series if name.startswith("wattledger_account")}
