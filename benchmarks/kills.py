@@ -84,12 +84,17 @@ def run(kills: int, seed: int, folder: Path) -> Outcome:
         watcher.check()
         if violations := bench.driver.violations():
             raise Broken(f"the agent called what changes a device: {violations}")
-    accounts = [
-        compare(
-            saved, d.uuid, Expected(first_ns[d.uuid], mj, s.accounts, s.activity_percent, bench.dead_ns()), watcher.last
+    accounts: list[dict[str, Sums]] = []
+    for device, scripted, energy_mj in zip(bench.driver.devices, DEVICES, moved_mj, strict=True):
+        expected = Expected(
+            first_ns=first_ns[device.uuid],
+            energy_mj=energy_mj,
+            accounts=scripted.accounts,
+            may=scripted.may,
+            activity_percent=scripted.activity_percent,
+            dead_ns=bench.dead_ns(),
         )
-        for d, s, mj in zip(bench.driver.devices, DEVICES, moved_mj, strict=True)
-    ]
+        accounts.append(compare(saved, device.uuid, expected, watcher.last))
     return Outcome(bench, watcher, saved, accounts)
 
 

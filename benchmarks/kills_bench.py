@@ -31,10 +31,13 @@ class Scripted:
     profile: profiles.DeviceProfile
     activity_percent: int
     accounts: frozenset[str]
+    """Where its time must be booked while the agent lives."""
+    may: frozenset[str] = frozenset()
 
 
+# A job may end while there is no agent; its last samples, which the driver delivers late, then tell of a stranger.
 DEVICES = (
-    Scripted(profiles.h100(), 80, frozenset({"active", "idle"})),
+    Scripted(profiles.h100(), 80, frozenset({"active", "idle"}), frozenset({"unattributed"})),
     Scripted(profiles.a100(), 100, frozenset({"unattributed"})),
     Scripted(profiles.t4(), 0, frozenset({"unallocated"})),
 )

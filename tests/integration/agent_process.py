@@ -159,7 +159,7 @@ class AgentProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data_dir = self.data_dir or self.folder / "books"
         self.log = self.folder / f"log-{time.monotonic_ns()}"
-        settings = {"agent": {"interval_seconds": 0.1}, "prices": {"cloud_identity": "off"}}
+        settings: dict[str, dict[str, Any]] = {"agent": {"interval_seconds": 0.1}, "prices": {"cloud_identity": "off"}}
         for section, values in self.config.items():
             settings[section] = {**settings.get(section, {}), **values}
         file = self.folder / f"{self.log.name}.yaml"
@@ -167,7 +167,7 @@ class AgentProcess:
         arguments = [*self.program, *self.command, "--config", str(file)]
         arguments += ["--listen", self.listen, "--data-dir", str(self.data_dir)]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen[bytes](
                 arguments,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
                 cwd=CHECKOUT,
@@ -193,12 +193,15 @@ class AgentProcess:
     @cached_property
     def url(self) -> str:
         """Where it serves; waits until it does."""
-        found = eventually("the agent serves", lambda: self._alive() and _PAGE_LINE.search(self.said))
-        return found.group(1)
+        return eventually("the agent serves", self._served)
 
-    def _alive(self) -> bool:
+    def _served(self) -> str | None:
+        self._must_live()
+        found = _PAGE_LINE.search(self.said)
+        return None if found is None else str(found.group(1))
+
+    def _must_live(self) -> None:
         assert self.process.poll() is None, f"it ended with status {self.process.returncode}:\n{self.said}"
-        return True
 
     def scrape(self) -> Scrape:
         """Its metrics now."""
@@ -212,7 +215,7 @@ class AgentProcess:
         """
 
         def attempt() -> Scrape | None:
-            assert self._alive()
+            self._must_live()
             scrape = self.scrape()
             return scrape if look(scrape) else None
 
