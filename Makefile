@@ -44,10 +44,13 @@ floors: install ## imports run down only
 generated: install ## generated pages are what the code makes
 	$(BIN)/wattledger metrics --markdown | diff -u docs/metrics.md -
 	$(BIN)/wattledger config --markdown | diff -u docs/configuration.md -
+	@made=$$(mktemp -d) && $(BIN)/python -m alerts.render $$made && diff -ru alerts/generated $$made; \
+		status=$$?; rm -rf $$made; exit $$status
 
 generate: install ## write the generated files again
 	$(BIN)/wattledger metrics --markdown > docs/metrics.md
 	$(BIN)/wattledger config --markdown > docs/configuration.md
+	$(BIN)/python -m alerts.render alerts/generated
 
 bench: install ## time and weigh the agent beside its peers
 	$(BIN)/python -m benchmarks.agent

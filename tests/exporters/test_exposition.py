@@ -19,9 +19,12 @@ def samples(parse, families, openmetrics):
     return [sample for family in parse(page) for sample in family.samples]
 
 
+SINGLE = [metric for metric in catalogue.ALL if metric.kind != "histogram"]
+
+
 def one_of_each():
-    """Each metric of the catalogue with one series."""
-    for metric in catalogue.ALL:
+    """Each metric of the catalogue with one series; histograms, which have several, have a test of their own."""
+    for metric in SINGLE:
         series = SeriesCache(metric, "n1")
         values = tuple(f"value of {name}" for name in metric.label_names(("holder_kind", "holder"))[1:])
         yield series.family([(values, 1)])
@@ -76,7 +79,7 @@ def test_openmetrics_is_byte_exact():
 @PARSERS
 def test_every_metric_can_be_read_back(parse, openmetrics):
     read = samples(parse, one_of_each(), openmetrics)
-    assert [sample.name for sample in read] == [metric.name for metric in catalogue.ALL]
+    assert [sample.name for sample in read] == [metric.name for metric in SINGLE]
     assert all(sample.labels["node"] == "n1" for sample in read)
 
 
