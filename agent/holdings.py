@@ -11,7 +11,8 @@ from collectors.holder import Holder
 class Allocation:
     """A holder to whom a part was given, whether or not it works there."""
 
-    holder: Holder
+    holder: Holder | None
+    """``None``: somebody, but it cannot be told who."""
     replicas: int = 1
     """Replicas of a time-sliced or MPS-shared device; 1 for a whole one."""
 
@@ -26,6 +27,8 @@ class Holdings:
     """By device or MIG instance UUID; ``None``: nobody allocates here, a part is held by the processes on it."""
     replicas: Mapping[str, int] = field(default_factory=dict[str, int])
     """How many replicas a device or instance is offered as, where more than one."""
+    more_given: bool = False
+    """More was given out than is understood: a part that nobody is known to hold may be somebody's."""
     unknown: bool = False
     """Somebody allocates here, but who holds what cannot be read now: what no process explains is unattributed."""
 

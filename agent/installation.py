@@ -25,6 +25,11 @@ def nothing_known(_: Holder) -> HolderFacts | None:
     return None
 
 
+def no_ids() -> int | None:
+    """Outside Kubernetes nobody names devices."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """Names and knowledge that the exposition needs."""
@@ -36,6 +41,9 @@ class Installation:
     """Who a holder is beyond its name."""
     dimensions: tuple[str, ...] = ()
     """Names of the installation's own dimensions, beside team and environment."""
+
+    unknown_ids: Callable[[], int | None] = no_ids
+    """How many device ids of the kubelet are not understood; ``None`` where it does not tell."""
 
     @property
     def holders(self) -> HolderLabels:

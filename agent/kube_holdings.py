@@ -12,6 +12,7 @@ from typing import Protocol
 from agent.holdings import Allocation, Holdings
 from collectors.clock import NS_PER_SECOND, Clock
 from collectors.device_ids import Accepted, Allocations, DeviceMaps, allocations, resolve
+from collectors.errors import SourceError, Unsupported
 from collectors.holder import Holder
 from collectors.kube_pod_facts import PodFacts
 from collectors.pod_resources_messages import DeviceIds, PodDevices
@@ -78,13 +79,15 @@ class KubeHoldings:
     accepted: Accepted = field(default_factory=Accepted)
     system_namespaces: frozenset[str] = frozenset()
     """Namespaces whose GPU processes are the cluster's own daemons."""
-    unknown_ids: tuple[str, ...] = ()
-    """Ids of the last answer that nothing is booked for, in words."""
+    unknown_ids: tuple[str, ...] | None = None
+    """Ids of the last answer that nothing is booked for, in words; ``None`` while there is no answer that stands."""
     _pods: tuple[PodDevices, ...] = ()
     _offered: tuple[DeviceIds, ...] = ()
     _answered_ns: int | None = None
     _offered_ns: int | None = None
     _hurry: bool = False
+    _error: SourceError | None = None
+    """Why the last question had no answer; nobody asks in between, and that is no success."""
     _missing_ns: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """Since when a pod is missing in the kubelet's answers."""
 
@@ -92,16 +95,31 @@ class KubeHoldings:
         """Ask the kubelet where that is due; called every second from a thread of its own.
 
         Raises:
-            Unavailable, Unsupported, Misconfigured: the kubelet did not answer; the last answer stands for a while.
+            Unavailable, Unsupported, Misconfigured: the kubelet did not answer when it was last asked; the last answer
+                stands for a while.
         """
+        try:
+            self._ask()
+        except SourceError as error:
+            self._error = error
+        if self._error is not None:
+            raise self._error
+
+    def _ask(self) -> None:
         answer = self.kubelet.read_if_due(hurry=self._hurry)
         if answer is None:
             return
-        self._hurry = False
+        self._error, self._hurry = None, False
         now_ns = self.clock.monotonic_ns()
         self._pods, self._answered_ns = (*answer, *self._forgotten(answer, now_ns)), now_ns
         if self._offered_ns is None or self._answered_ns - self._offered_ns >= _REPLICAS_EVERY_NS:
-            self._offered, self._offered_ns = self.kubelet.read_allocatable(), self._answered_ns
+            self._offered, self._offered_ns = self._allocatable(), self._answered_ns
+
+    def _allocatable(self) -> tuple[DeviceIds, ...]:
+        try:
+            return self.kubelet.read_allocatable()
+        except Unsupported:
+            return ()  # a kubelet before Kubernetes 1.23: replicas that nobody holds are not known
 
     def _forgotten(self, answer: Iterable[PodDevices], now_ns: int) -> list[PodDevices]:
         """Pods of the last answer that are missing in this one though the API server says that they are there.
@@ -125,13 +143,15 @@ class KubeHoldings:
         """What is known now."""
         by_pid = self._by_pid(pids)
         if self._answered_ns is None or self.clock.monotonic_ns() - self._answered_ns > GRACE_NS:
+            self.unknown_ids = None
             return Holdings(by_pid, allocated={}, unknown=True)
         maps = self.maps()
         found = allocations(self._current(), self.claims(), maps, self.accepted)
         self.unknown_ids = found.unknown
         if self._unexplained(by_pid, found):
             self._hurry = True
-        return Holdings(by_pid, _allocated(found), _replicas(self._offered, maps, self.accepted))
+        replicas = _replicas(self._offered, maps, self.accepted)
+        return Holdings(by_pid, _allocated(found), replicas, more_given=found.lost)
 
     def _current(self) -> Iterable[PodDevices]:
         """The answer less the pods that have ended: older kubelets name those too."""
@@ -170,10 +190,11 @@ class KubeHoldings:
 
 
 def _allocated(found: Allocations) -> dict[str, tuple[Allocation, ...]]:
-    return {
+    allocated = {
         uuid: tuple(Allocation(pod_holder(a.namespace, a.pod, a.container), a.replicas) for a in each)
         for uuid, each in found.by_device.items()
     }
+    return {**allocated, **dict.fromkeys(found.doubtful, (Allocation(None),))}
 
 
 def _replicas(offered: Iterable[DeviceIds], maps: DeviceMaps, accepted: Accepted) -> dict[str, int]:

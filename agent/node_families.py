@@ -158,6 +158,7 @@ class NodeFamilies:
         yield own.SAVE_FAILURES, agent.parts.store.save_failures
         yield own.JOURNAL_ENTRIES, journal.count()
         yield own.JOURNAL_LAST_CLOSED, journal.last_hour()
+        yield own.DEVICE_IDS_NOT_UNDERSTOOD, self._installation.unknown_ids()
         if snapshot is not None:
             yield own.SWEEPS, snapshot.number
             yield own.SWEEP_INTERVAL, snapshot.interval_ns / NS_PER_SECOND

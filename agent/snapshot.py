@@ -29,6 +29,7 @@ class CollectorHealth:
     succeeded_ns: int | None = None
     """Monotonic time of the last success."""
     message: str | None = None
+    """Why it is not up; of one that is up, what it could not make sense of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,13 @@ class CollectorRunner:
 
     def __init__(self) -> None:
         self.health: dict[str, CollectorHealth] = {}
+        self._remarks: dict[str, str] = {}
+
+    def remark(self, name: str, words: str) -> bool:
+        """What stands beside a collector's good runs from now on, empty for nothing; true when that is news."""
+        news = words != self._remarks.get(name, "")
+        self._remarks[name] = words
+        return news
 
     def note(self, name: str, now_ns: int, duration_seconds: float, error: SourceError | str | None) -> bool:
         """Record one run; true when it is the first of a row of failures."""
@@ -65,7 +73,7 @@ class CollectorRunner:
         first = error is not None and health.message != str(error)
         health.up = error is None
         health.duration_seconds = duration_seconds
-        health.message = None if error is None else str(error)
+        health.message = (self._remarks.get(name) or None) if error is None else str(error)
         if error is None:
             health.succeeded_ns = now_ns
         return first

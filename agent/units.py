@@ -102,7 +102,7 @@ class UnitBuilder:
         replicas = _replicas(part, holdings, bytes_by_holder)
         for holder in replicas:
             bytes_by_holder.setdefault(holder, None)
-        fresh = memory.window.add(reading.read_ns, reading.share_samples, _of_unit(reading, holdings.by_pid))
+        fresh = memory.window.add(reading.read_ns, reading.share_samples, _of_unit(reading, holdings.by_pid), activity)
         claims, method = _claims(reading, bytes_by_holder, fresh, memory, working=bool(activity))
         claims = _with_replicas(claims, replicas, holdings.replicas.get(part, 0))
         memory.before = tuple(bytes_by_holder)
@@ -157,7 +157,7 @@ def _claims(
         return _undivided(present, gone), None
     best, usable = _methods(memory.window, grouped)
     method = memory.chooser.choose(best, reading.read_ns, usable)
-    weights = _weights(method, sharers, grouped, fresh or memory.window.trailing())
+    weights = _weights(method, sharers, grouped, memory.window.completed(fresh))
     return (
         tuple(Claim(holder, weights.get(holder, 0), int(holder in grouped)) for holder in sharers),
         method,
@@ -173,6 +173,8 @@ def _replicas(part: str, holdings: Holdings, present: Iterable[Holder | None]) -
     held: dict[Holder | None, int] = {}
     for allocation in holdings.allocated.get(part, ()):
         held[allocation.holder] = held.get(allocation.holder, 0) + allocation.replicas
+    if holdings.more_given and not held:
+        return dict.fromkeys(present, 1) or {None: 1}
     return held
 
 

@@ -1,18 +1,20 @@
 """The wiring of a node in Kubernetes: kubelet, API server, and what they tell of holders."""
 
+import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.daemon import NodeAgent
 from agent.installation import HolderFacts
 from agent.kube_holdings import KubeHoldings
 from agent.poller import Poller
+from agent.snapshot import CollectorRunner
 from cli.kube_settings import KubernetesSettings
 from collectors.clock import NS_PER_SECOND, Clock
 from collectors.cloud_metadata import CloudIdentity
 from collectors.device_ids import Accepted, DeviceMaps
-from collectors.errors import Unavailable, Unsupported
+from collectors.errors import SourceError, Unavailable, Unsupported
 from collectors.holder import Holder
 from collectors.kube_api import KubeApi
 from collectors.kube_dra import DeviceKey, ResourceSlices, uuids
@@ -28,6 +30,8 @@ _PODS_CHECK_SECONDS = 5.0
 _SLICES_POLL_SECONDS = 5.0
 _NODE_SECONDS = 300.0
 _POD_PARTS = 3
+_MOST_WORDS = 3
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -41,6 +45,7 @@ class KubeNode:
     slices: ResourceSlices
     dimensions: tuple[Dimension, ...]
     _claims: Mapping[DeviceKey, str | None] = field(default_factory=dict[DeviceKey, str | None])
+    _slices_error: SourceError | None = None
 
     def start(self, agent: NodeAgent, identify: Callable[[CloudIdentity | None], None], stop: threading.Event) -> None:
         """Follow the API server and ask the kubelet until ``stop`` is set; ``identify`` is told what the node is."""
@@ -50,7 +55,7 @@ class KubeNode:
         self.pods.start(stop)
         Poller("kube_slices", self._read_slices, _SLICES_POLL_SECONDS, clock, runner).start(stop)
         Poller("kube_node", lambda: identify(self._identity()), _NODE_SECONDS, clock, runner).start(stop)
-        Poller("kubelet", self.holdings.poll, _KUBELET_POLL_SECONDS, clock, runner).start(stop)
+        Poller("kubelet", lambda: self._ask_kubelet(runner), _KUBELET_POLL_SECONDS, clock, runner).start(stop)
         Poller("kube_api", self._check_pods, _PODS_CHECK_SECONDS, clock, runner).start(stop)
 
     def facts(self, holder: Holder) -> HolderFacts | None:
@@ -67,13 +72,30 @@ class KubeNode:
             dimensions=dimensions_of(self.dimensions, pod.labels, pod.namespace),
         )
 
+    def unknown_ids(self) -> int | None:
+        """How many device ids of the kubelet's answer nothing is booked for; ``None`` while no answer stands."""
+        unknown = self.holdings.unknown_ids
+        return None if unknown is None else len(unknown)
+
+    def _ask_kubelet(self, runner: CollectorRunner) -> None:
+        self.holdings.poll()
+        unknown = self.holdings.unknown_ids or ()
+        words = f"{len(unknown)} device ids are not understood: {_shortened(unknown)}" if unknown else ""
+        if runner.remark("kubelet", words) and words:
+            _log.warning("kubelet: %s", words)
+
     def _read_slices(self) -> None:
         try:
             devices = self.slices.read_if_due()
         except Unsupported:
-            return  # a cluster without dynamic resource allocation has no claims
+            devices = {}  # a cluster without dynamic resource allocation has no claims
+        except SourceError as error:
+            self._slices_error = error
+            raise
         if devices is not None:
-            self._claims = uuids(devices)
+            self._claims, self._slices_error = uuids(devices), None
+        if self._slices_error is not None:
+            raise self._slices_error  # nobody asked again yet
 
     def _identity(self) -> CloudIdentity | None:
         return read_node(self.api, self.name).cloud_identity()
@@ -82,6 +104,11 @@ class KubeNode:
         error = self.pods.health().error
         if error is not None:
             raise Unavailable(error)
+
+
+def _shortened(unknown: Sequence[str]) -> str:
+    more = [f"and {len(unknown) - _MOST_WORDS} more"] if len(unknown) > _MOST_WORDS else []
+    return "; ".join([*unknown[:_MOST_WORDS], *more])
 
 
 def device_maps(agent: NodeAgent) -> DeviceMaps:

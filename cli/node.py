@@ -247,7 +247,9 @@ def _installation(config: Config, kube: "KubeNode | None", name: str) -> Install
         return Installation(name, _version())
     known = ("team", "environment")
     extra = tuple(each.name for each in config.kubernetes.dimensions if each.name not in known)
-    return Installation(name, _version(), kubernetes=True, facts=kube.facts, dimensions=extra)
+    return Installation(
+        name, _version(), kubernetes=True, facts=kube.facts, unknown_ids=kube.unknown_ids, dimensions=extra
+    )
 
 
 def _node_name(config: Config) -> str:

@@ -63,6 +63,10 @@ class Allocations:
     """UUID of a GPU or MIG instance to its containers."""
     unknown: tuple[str, ...] = ()
     """Ids that nothing was booked for, each in words: whose it is and why."""
+    doubtful: frozenset[str] = frozenset()
+    """Devices that somebody was given, though it cannot be told to whom; not in ``by_device``."""
+    lost: bool = False
+    """Whether an id names a device that cannot be told: any that nobody is known to hold may be it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,23 @@ class _Grant:
     """Whether the same id may be given to several pods."""
 
 
+@dataclass(slots=True)
+class _Doubts:
+    """What nothing is booked for."""
+
+    words: list[str] = field(default_factory=list[str])
+    devices: set[str] = field(default_factory=set[str])
+    lost: bool = False
+
+    def add(self, words: str, uuid: str | None) -> None:
+        """One id; ``None`` where it does not tell which device it is."""
+        self.words.append(words)
+        if uuid is None:
+            self.lost = True
+        else:
+            self.devices.add(uuid)
+
+
 def allocations(
     pods: Iterable[PodDevices],
     claims: Mapping[tuple[str, str, str], str | None],
@@ -132,19 +153,20 @@ def allocations(
         maps: the node's devices.
         accepted: the resources and drivers whose devices are GPUs.
     """
-    unknown: list[str] = []
+    doubts = _Doubts()
     grants: list[_Grant] = []
     for pod in pods:
         for container in pod.containers:
             place = (pod.namespace, pod.pod, container.name)
-            grants += _plugin_grants(place, container, maps, accepted, unknown)
-            grants += _claim_grants(place, container, claims, accepted, unknown)
-    kept = _without_conflicts(grants, unknown)
-    return Allocations(_by_device(kept), tuple(dict.fromkeys(unknown)))
+            grants += _plugin_grants(place, container, maps, accepted, doubts)
+            grants += _claim_grants(place, container, claims, accepted, doubts)
+    by_device = _by_device(_without_conflicts(grants, doubts))
+    doubtful = frozenset(doubts.devices - by_device.keys())
+    return Allocations(by_device, tuple(dict.fromkeys(doubts.words)), doubtful, doubts.lost)
 
 
 def _plugin_grants(
-    place: _Place, container: ContainerDevices, maps: DeviceMaps, accepted: Accepted, unknown: list[str]
+    place: _Place, container: ContainerDevices, maps: DeviceMaps, accepted: Accepted, doubts: _Doubts
 ) -> Iterator[_Grant]:
     for devices in container.devices:
         gpu = accepted.resource(devices.resource_name)
@@ -153,10 +175,10 @@ def _plugin_grants(
             if gpu and found is not None:
                 yield _Grant(place, found.uuid, devices.resource_name, device_id, shareable=False)
             elif gpu:
-                unknown.append(_words(devices.resource_name, device_id, place, "the id is not understood"))
-            elif _BY_UUID.fullmatch(device_id):
+                doubts.add(_words(devices.resource_name, device_id, place, "the id is not understood"), None)
+            elif found is not None and _BY_UUID.fullmatch(device_id):
                 why = "the resource is not among those configured as GPUs"
-                unknown.append(_words(devices.resource_name, device_id, place, why))
+                doubts.add(_words(devices.resource_name, device_id, place, why), found.uuid)
 
 
 def _claim_grants(
@@ -164,7 +186,7 @@ def _claim_grants(
     container: ContainerDevices,
     claims: Mapping[tuple[str, str, str], str | None],
     accepted: Accepted,
-    unknown: list[str],
+    doubts: _Doubts,
 ) -> Iterator[_Grant]:
     # A container may name one device by several requests of a claim, or by several claims: it holds it once.
     devices = dict.fromkeys(device for claim in container.claims for device in claim.devices)
@@ -174,7 +196,7 @@ def _claim_grants(
             yield _Grant(place, uuid, driver, f"{pool}/{device}", shareable=True)
         elif driver in accepted.drivers:
             why = "the node's ResourceSlices do not tell its UUID"
-            unknown.append(_words(driver, f"{pool}/{device}", place, why))
+            doubts.add(_words(driver, f"{pool}/{device}", place, why), None)
 
 
 def _claim_key(device: ClaimedDevice) -> tuple[str, str, str]:
@@ -185,7 +207,7 @@ def _words(resource: str, device_id: str, place: _Place, why: str) -> str:
     return f"{resource} {device_id:.120} of {'/'.join(place)}: {why}"
 
 
-def _without_conflicts(grants: Iterable[_Grant], unknown: list[str]) -> list[_Grant]:
+def _without_conflicts(grants: Iterable[_Grant], doubts: _Doubts) -> list[_Grant]:
     """The grants less those of an id that a device plugin gave to two pods: one of them must be wrong."""
     places: dict[str, dict[_Place, None]] = {}
     kept = list(grants)
@@ -196,7 +218,8 @@ def _without_conflicts(grants: Iterable[_Grant], unknown: list[str]) -> list[_Gr
     for grant in kept:
         if not grant.shareable and grant.device_id in torn:
             others = ", ".join("/".join(p) for p in places[grant.device_id] if p != grant.place)
-            unknown.append(_words(grant.resource, grant.device_id, grant.place, f"the same id is given to {others}"))
+            words = _words(grant.resource, grant.device_id, grant.place, f"the same id is given to {others}")
+            doubts.add(words, grant.uuid)
     return [grant for grant in kept if grant.shareable or grant.device_id not in torn]
 
 

@@ -49,6 +49,12 @@ COLLECTOR_DURATION = gauge(
     "collector_duration_seconds", "seconds", _COLLECTOR, "How long the collector's last run took."
 )
 COLLECTOR_AGE = gauge("collector_age_seconds", "seconds", _COLLECTOR, "Time since the collector last succeeded.")
+DEVICE_IDS_NOT_UNDERSTOOD = gauge(
+    "device_ids_not_understood",
+    "",
+    (),
+    "Device ids of the kubelet's last answer that nothing is booked for; /v1/state names them. Absent without one.",
+)
 SWEEPS = counter("sweeps_total", "", (), "Sweeps finished since the agent started.")
 SWEEP_INTERVAL = gauge("sweep_interval_seconds", "seconds", (), "The sweep interval in force.")
 SWEEP_STRETCHED = gauge(
@@ -91,6 +97,7 @@ ALL: tuple[Metric, ...] = (
     COLLECTOR_UP,
     COLLECTOR_DURATION,
     COLLECTOR_AGE,
+    DEVICE_IDS_NOT_UNDERSTOOD,
     SWEEPS,
     SWEEP_INTERVAL,
     SWEEP_STRETCHED,

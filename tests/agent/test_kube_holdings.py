@@ -5,7 +5,7 @@ from agent.kube_holdings import GRACE_NS, KubeHoldings, pod_holder
 from collectors.cgroup_path import parse_cgroups
 from collectors.clock import NS_PER_SECOND
 from collectors.device_ids import DeviceMaps
-from collectors.errors import Unavailable
+from collectors.errors import Unavailable, Unsupported
 from collectors.holder import Holder
 from collectors.kube_owners import Workload
 from collectors.kube_pod_facts import PodFacts
@@ -45,6 +45,8 @@ class Kubelet:
         return self.pods
 
     def read_allocatable(self):
+        if self.offered is None:
+            raise Unsupported("no such method")
         return self.offered
 
 
@@ -194,6 +196,49 @@ def test_an_id_that_is_not_understood_is_named_and_held_by_nobody(rig):
 
     assert rig.holdings([]).allocated == {}
     assert rig.unknown_ids == ("nvidia.com/gpu 0x1f of ml/train/main: the id is not understood",)
+
+
+def test_a_device_that_an_id_nobody_understands_may_name_is_not_taken_for_free(rig):
+    rig.kubelet.pods = (given("0x1f"),)
+    rig.poll()
+    assert rig.holdings([]).more_given
+    rig.kubelet.pods = (given(GPU),)
+    rig.poll()
+    assert not rig.holdings([]).more_given
+
+
+@pytest.mark.parametrize("pods", [(given(GPU), given(GPU, name="other")), (given(GPU, resource="example.com/gpu"),)])
+def test_a_device_that_was_given_to_it_cannot_be_told_whom_is_held_by_somebody(rig, pods):
+    rig.kubelet.pods = pods
+    rig.poll()
+    assert rig.holdings([]).allocated == {GPU: (Allocation(None),)}
+    assert not rig.holdings([]).more_given
+
+
+def test_ids_are_not_known_while_no_answer_stands(rig):
+    assert rig.holdings([]).unknown
+    assert rig.unknown_ids is None
+    rig.poll()
+    rig.holdings([])
+    assert rig.unknown_ids == ()
+
+
+def test_a_failure_stands_until_the_kubelet_is_asked_again_with_success(rig):
+    rig.kubelet.error = Unavailable("no socket")
+    with pytest.raises(Unavailable, match="no socket"):
+        rig.poll()
+    rig.kubelet.error, rig.kubelet.pods = None, None
+    with pytest.raises(Unavailable, match="no socket"):
+        rig.poll()
+    rig.kubelet.pods = ()
+    rig.poll()
+
+
+def test_a_kubelet_without_allocatable_devices_tells_of_no_free_replicas(rig):
+    rig.kubelet.pods, rig.kubelet.offered = (given(f"{GPU}::0"),), None
+    rig.poll()
+    assert rig.holdings([]).allocated == {GPU: (Allocation(MAIN),)}
+    assert rig.holdings([]).replicas == {}
 
 
 def test_processes_of_system_namespaces_are_the_cluster_s_own(rig):

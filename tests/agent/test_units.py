@@ -181,6 +181,20 @@ def test_while_the_kubelet_does_not_tell_what_no_process_explains_is_unattribute
     assert claims(busy) == {A: (1, 1)}
 
 
+def test_where_more_was_given_than_is_understood_a_free_part_is_unattributed():
+    (free,), _ = build(sweep(), allocated={}, more_given=True)
+    (held,), _ = build(sweep(), allocated={"GPU-1": (Allocation(A),)}, more_given=True)
+
+    assert claims(free) == {None: (1, 1)}
+    assert claims(held) == {A: (1, 1)}
+
+
+def test_a_device_held_by_somebody_unknown_gives_its_idle_time_to_nobody_named():
+    (unit,), _ = build(sweep(pids=[1], activity=0.5), allocated={"GPU-1": (Allocation(None),)})
+
+    assert claims(unit) == {A: (1024, 0), None: (0, 1)}
+
+
 def test_a_mig_instance_is_held_by_its_own_uuid():
     parts = (instance("MIG-1", 3, activity=0.5), instance("MIG-2", 4, activity=0.5))
 

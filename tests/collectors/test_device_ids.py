@@ -102,12 +102,14 @@ def test_a_gpu_of_a_resource_that_nobody_configured_is_named():
     found = allocations([pod("p", ("example.com/a100", GPU0))], {}, MAPS)
     assert found.by_device == {}
     assert found.unknown == (f"example.com/a100 {GPU0} of ns/p/c: the resource is not among those configured as GPUs",)
+    assert (found.doubtful, found.lost) == ({GPU0}, False)
 
 
 def test_an_id_of_a_plugin_nobody_knows_is_named_and_the_rest_is_booked():
     found = allocations([pod("p", ("nvidia.com/gpu", "slot-7", GPU0))], {}, MAPS)
     assert found.by_device == {GPU0: (hold("p"),)}
     assert found.unknown == ("nvidia.com/gpu slot-7 of ns/p/c: the id is not understood",)
+    assert (found.doubtful, found.lost) == (frozenset(), True)
 
 
 def test_an_id_given_to_two_pods_is_neithers_and_named():
@@ -118,6 +120,13 @@ def test_an_id_given_to_two_pods_is_neithers_and_named():
         f"nvidia.com/gpu {GPU0} of ns/p/c: the same id is given to ns/q/c",
         f"nvidia.com/gpu {GPU0} of ns/q/c: the same id is given to ns/p/c",
     )
+    assert (found.doubtful, found.lost) == ({GPU0}, False)
+
+
+def test_a_device_that_another_resource_gives_to_its_holder_too_is_not_in_doubt():
+    found = allocations([pod("p", ("nvidia.com/gpu", GPU0)), pod("q", ("example.com/nic-peer", GPU0))], {}, MAPS)
+    assert found.by_device == {GPU0: (hold("p"),)}
+    assert found.doubtful == frozenset()
 
 
 def test_an_id_given_twice_to_one_container_is_held_once():
@@ -148,6 +157,7 @@ def test_a_device_named_by_two_requests_of_a_claim_is_held_once():
 def test_a_claimed_gpu_without_a_uuid_is_named(claims):
     found = allocations([pod("p", claims=[CLAIM])], claims, MAPS)
     assert found.unknown == ("gpu.nvidia.com node-a/gpu-0 of ns/p/c: the node's ResourceSlices do not tell its UUID",)
+    assert found.lost
 
 
 def test_a_claimed_device_of_another_kind_is_passed_over():
