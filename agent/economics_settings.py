@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from collectors.setting import BaseModel, ConfigDict, Field, model_validator
 
 _MILLI = 1000
 

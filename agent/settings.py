@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from collectors.setting import BaseModel, ConfigDict, Field
 
 
 class AgentSettings(BaseModel):

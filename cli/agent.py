@@ -1,14 +1,18 @@
 """`wattledger agent`: the node agent alone; it waits for a driver and never simulates."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from cli.config import Config
 from cli.node_options import NodeOptions, configured
+
+if TYPE_CHECKING:
+    from cli.config import Config
 
 
 @click.command()
 @configured
-def agent(config: Config) -> None:
+def agent(config: "Config") -> None:
     """Run the node agent: measure this machine's GPUs, book them, serve /metrics and /v1.
 
     Meant for a service manager or a DaemonSet. Without a driver it says so, stays up, and begins once there is one.

@@ -1,21 +1,11 @@
-"""The settings of a node, read once: one YAML file, then the environment, then the command line."""
-
-import json
-import math
-import typing
-from collections.abc import Mapping
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+"""The settings of a node as one value: what there is to set, by section."""
 
 from agent.economics_settings import EconomicsSettings
 from agent.settings import AgentSettings
-from cli.config_problem import explain
-from cli.config_source import KeyPath, Sources, Value, add_environment, add_options, dotted, read_file
 from cli.kube_settings import KubernetesSettings
 from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
-from collectors.errors import Misconfigured
 from collectors.serving_settings import ServingSettings
+from collectors.setting import BaseModel, ConfigDict
 from exporters.server_settings import ServerSettings
 from ledger.price_settings import PriceSettings
 
@@ -34,51 +24,3 @@ class Config(BaseModel):
     kubernetes: KubernetesSettings = KubernetesSettings()
     serving: ServingSettings = ServingSettings()
     economics: EconomicsSettings = EconomicsSettings()
-
-
-def load_config(
-    file: Path | None,
-    environ: Mapping[str, str],
-    options: Mapping[str, tuple[str, Value]],
-) -> Config:
-    """The settings in force.
-
-    Args:
-        file: the YAML file, or none.
-        environ: the environment; ``WATTLEDGER_SECTION__KEY`` overrides the file.
-        options: dotted key to (the option as typed, its value); overrides both.
-
-    Raises:
-        Misconfigured: one line with the place, the key, what was found and what is allowed.
-    """
-    sources = read_file(file) if file else Sources()
-    add_environment(sources, environ, _takes_text)
-    add_options(sources, options)
-    _refuse_infinite(sources, (), sources.values)
-    try:
-        # Strict JSON: "5" is no number and `yes` is not 1, yet paths and days may be written as text.
-        return Config.model_validate_json(json.dumps(sources.values), strict=True)
-    except ValidationError as error:
-        raise Misconfigured(explain(error, sources, Config)) from error
-
-
-def _takes_text(path: KeyPath) -> bool:
-    """Whether a setting is text or a path: its environment variable is then taken as it stands, `no` and `08` too."""
-    annotation: object = Config
-    for part in path:
-        fields = annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
-        if part not in fields:
-            return False
-        annotation = fields[str(part)].annotation
-    return any(kind in (str, Path) for kind in (annotation, *typing.get_args(annotation)))
-
-
-def _refuse_infinite(sources: Sources, path: KeyPath, value: Value) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise Misconfigured(f"{sources.origin(path)}: {dotted(path)}: found {value}, allowed: a finite number")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_infinite(sources, (*path, key), item)
-    elif isinstance(value, list):
-        for place, item in enumerate(value):
-            _refuse_infinite(sources, (*path, place), item)

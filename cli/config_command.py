@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from cli.config import Config, load_config
+from cli.config import Config
+from cli.config_load import load_config
 from cli.node_options import config_option
 
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from collectors.device_ids import GPU_DRIVERS, GPU_RESOURCES
 from collectors.kube_owners import DEFAULT_DIMENSIONS, Dimension
+from collectors.setting import BaseModel, ConfigDict, Field
 
 
 class _Section(BaseModel):

@@ -5,12 +5,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from cli.config import Config, load_config
-from cli.config_source import Value
+from cli.config_apart import load_config_apart
+
+if TYPE_CHECKING:
+    from cli.config import Config
+    from cli.config_source import Value
 
 R = TypeVar("R")
 
@@ -30,7 +33,7 @@ class Simulation:
 class NodeOptions:
     """All that a node needs to know to start."""
 
-    config: Config
+    config: "Config"
     """``"data_dir" in config.agent.model_fields_set`` tells whether somebody chose the directory."""
     simulation: Simulation | None = None
     """Simulate, driver or not."""
@@ -67,6 +70,6 @@ def configured(command: Callable[..., R]) -> Callable[..., R]:
             options["server.listen"] = ("--listen", listen)
         if data_dir is not None:
             options["agent.data_dir"] = ("--data-dir", str(data_dir))
-        return command(load_config(config_file, os.environ, options), **rest)
+        return command(load_config_apart(config_file, os.environ, options), **rest)
 
     return with_config

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from collectors.setting import BaseModel, ConfigDict, Field, field_validator
 
 
 class _Section(BaseModel):

@@ -1,11 +1,14 @@
 """`wattledger up`: the first command anyone types; measures what is there, or simulates."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.config import Config
 from cli.node_options import NodeOptions, Simulation, configured
+
+if TYPE_CHECKING:
+    from cli.config import Config
 
 
 @click.command()
@@ -19,7 +22,7 @@ from cli.node_options import NodeOptions, Simulation, configured
     help="Simulate N times faster, from a week back up to the present.  [default: 1]",
 )
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Seed of the simulation.  [default: 0]")
-def up(config: Config, simulate: bool, scenario: Path | None, speed: float | None, seed: int | None) -> None:  # noqa: FBT001  (click gives options by name)
+def up(config: "Config", simulate: bool, scenario: Path | None, speed: float | None, seed: int | None) -> None:  # noqa: FBT001  (click gives options by name)
     """Measure this machine's GPUs, or simulate some where there is no driver; serve page and metrics.
 
     The page is at http://127.0.0.1:9477/, Prometheus metrics are at /metrics. Nothing is ever set on a GPU.

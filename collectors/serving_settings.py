@@ -2,12 +2,11 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
 from collectors.errors import Misconfigured
 from collectors.openmetrics import MAX_PAGE_BYTES, MAX_SAMPLES
 from collectors.serving_engines import EngineName, WorkKind
 from collectors.serving_fetch import split_url
+from collectors.setting import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class HolderSelector(BaseModel):
@@ -50,7 +49,7 @@ class StaticTarget(BaseModel):
     """Name of the page in messages and metrics; empty: its address."""
     engine: EngineName | None = None
     """The engine whose names stand on the page; left out: told by the names themselves."""
-    mapping: dict[str, WorkKind] = {}
+    mapping: dict[str, WorkKind] = {}  # noqa: RUF012  (pydantic copies a default)
     """Full counter name to the kind of work that it counts, for pages of no known engine. Of several counters of one
     kind the first that is on the page counts."""
     model: str = Field(default="", max_length=200)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from collectors.setting import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _ALLOWED_ADDRESS = "allowed: HOST:PORT, such as 127.0.0.1:9477, 0.0.0.0:9477 (every interface) or [::1]:9477"
 _HIGHEST_PORT = 65535

@@ -10,8 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
+from collectors.setting import BaseModel, ConfigDict, Field, model_validator
 from ledger.price import HOURS_PER_YEAR, CapacityType, nano_usd
 
 BoughtCapacityType = Literal["on_demand", "spot", "reserved", "capacity_block"]

@@ -18,7 +18,7 @@ HEAVY = (
     "numpy",
     "apscheduler",
 )
-FOR_PEOPLE = ("rich", "pygments")
+FOR_PEOPLE = ("rich", "pygments", "pydantic", "pydantic_core", "yaml")
 """Light enough for a command, too heavy for a process that runs for months."""
 
 EVERY_AGENT_MODULE = """
@@ -30,7 +30,9 @@ for found in pkgutil.walk_packages(agent.__path__, "agent."):
 AGENT_COMMAND = """
 from cli.main import main
 main.get_command(None, "agent")
-import cli.node
+from cli.config_apart import load_config_apart
+load_config_apart(None, {}, {})
+import cli.node, cli.kube_node, cli.serving_node
 """
 
 

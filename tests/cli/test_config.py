@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.config import Config, load_config
+from cli.config import Config
+from cli.config_load import load_config
 from collectors.errors import Misconfigured
 
 

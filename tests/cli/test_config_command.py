@@ -4,7 +4,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cli.config import Config, load_config
+from cli.config import Config
+from cli.config_load import load_config
 from cli.main import main
 
 
