@@ -156,6 +156,8 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
     if sources.kube is not None:
         sources.kube.start(agent, prices.identify, stop)
     thread.start()
+    if serving is not None:
+        serving.start(stop, sources.clock)
     if sources.identity is not None:
         from cli.spot_watch import watch_notices  # noqa: PLC0415  (a host in no cloud has no use for it)
 
