@@ -25,18 +25,22 @@ class ShareWindow:
     samples: deque[tuple[int, Holder | None, int]] = field(default_factory=deque[tuple[int, Holder | None, int]])
     pids: dict[int, tuple[int, Holder]] = field(default_factory=dict[int, tuple[int, Holder]])
     """When each process was last there, and whose it was."""
+    before_ns: int = 0
+    """The sweep before this one."""
 
     def add(
         self, now_ns: int, samples: Iterable[ShareSample], holders: Mapping[int, Holder]
     ) -> dict[Holder | None, int]:
         """Take new samples and give this interval's weights by holder; empty when there are none.
 
-        A sample of a process that has ended in the last minute belongs to the holder it had, since a driver may be
-        seconds late with it; ``None`` when it never had one.
+        A sample of a process that has ended since the sweep before, or in the last minute, belongs to the holder it
+        had, since a driver may be seconds late with it; ``None`` when it never had one.
         """
         self.pids.update({pid: (now_ns, holder) for pid, holder in holders.items()})
         if len(self.pids) > len(holders):
-            self.pids = {pid: seen for pid, seen in self.pids.items() if seen[0] >= now_ns - _WINDOW_NS}
+            kept_ns = min(self.before_ns, now_ns - _WINDOW_NS)
+            self.pids = {pid: seen for pid, seen in self.pids.items() if seen[0] >= kept_ns}
+        self.before_ns = now_ns
         fresh: dict[Holder | None, int] = {}
         for sample in samples:
             holder = self.pids[sample.pid][1] if sample.pid in self.pids else None

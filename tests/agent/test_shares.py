@@ -32,6 +32,13 @@ def test_a_sample_that_comes_sweeps_after_its_process_ended_is_not_lost_to_the_h
     assert window.add(60 * NS_PER_SECOND + 1, [ShareSample(1, 0, 0.5)], {2: B}) == {None: 500}
 
 
+def test_a_sample_belongs_to_its_holder_however_long_ago_the_sweep_before_was():
+    window = ShareWindow()
+    window.add(0, [], {1: A})
+
+    assert window.add(1000 * NS_PER_SECOND, [ShareSample(1, 0, 0.5)], {}) == {A: 500}
+
+
 def test_a_sample_of_a_process_never_seen_belongs_to_nobody():
     assert ShareWindow().add(0, [ShareSample(9, 0, 0.2)], {}) == {None: 200}
 
