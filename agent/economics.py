@@ -161,19 +161,20 @@ def _token_costs(
 
 def _shares(models: Mapping[str, Mapping[str, int]], settings: EconomicsSettings) -> dict[str, float]:
     """Each model's part of the holder: by engine time where every model has it, else by tokens, else by requests."""
-    for weigh in (_phase_weight, lambda work: _token_weight(work, settings), lambda work: work.get("requests", 0)):
-        weights = {model: float(weigh(work)) for model, work in models.items()}
-        if weights and (all(weights.values()) or (weigh is not _phase_weight and any(weights.values()))):
-            whole = sum(weights.values())
-            return {model: weight / whole for model, weight in weights.items()}
+    phases = {model: _phase_weight(work) for model, work in models.items()}
+    tokens = {model: _token_weight(work, settings) for model, work in models.items()}
+    requests = {model: work.get("requests", 0) for model, work in models.items()}
+    for weights in (phases if all(phases.values()) else {}, tokens, requests):
+        if any(weights.values()):
+            return {model: weight / sum(weights.values()) for model, weight in weights.items()}
     return {model: 1 / len(models) for model in models}
 
 
-def _phase_weight(work: Mapping[str, int]) -> float:
+def _phase_weight(work: Mapping[str, int]) -> int:
     return sum(work.get(phase, 0) for phase in PHASES)
 
 
-def _token_weight(work: Mapping[str, int], settings: EconomicsSettings) -> float:
+def _token_weight(work: Mapping[str, int], settings: EconomicsSettings) -> int:
     return sum(amount * settings.milli_weights.get(kind, 0) for kind, amount in work.items())
 
 

@@ -170,7 +170,7 @@
       const note = [engine.holder ? `${engine.holder_kind} ${engine.holder}` : "", engine.engine, engine.message || ""];
       const name = engine.model || engine.engine || "not read yet";
       line(row.children[0], engine.up ? "active" : "unattributed", name, note.filter(Boolean).join(" · "));
-      row.classList.toggle("away", !engine.up);
+      row.classList.toggle("down", !engine.up);
       figure(row.children[1], engine.requests_per_second, perSecond("/ s"));
       figure(row.children[2], engine.tokens_per_second, perSecond("tok / s"));
       figure(row.children[3], engine.cost_per_million_output_tokens_usd, (value) => [dollars(value), "/ M tok"]);
