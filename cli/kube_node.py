@@ -17,7 +17,7 @@ from collectors.device_ids import Accepted, DeviceMaps
 from collectors.errors import SourceError, Unavailable, Unsupported
 from collectors.holder import Holder
 from collectors.kube_api import KubeApi
-from collectors.kube_dra import DeviceKey, ResourceSlices, uuids
+from collectors.kube_dra import DeviceKey, DraDevice, ResourceSlices, uuids
 from collectors.kube_endpoint import KubeEndpoint, in_cluster
 from collectors.kube_node import read_node
 from collectors.kube_owners import Dimension, dimensions_of, label_keys
@@ -88,7 +88,7 @@ class KubeNode:
         try:
             devices = self.slices.read_if_due()
         except Unsupported:
-            devices = {}  # a cluster without dynamic resource allocation has no claims
+            devices = dict[DeviceKey, DraDevice]()  # a cluster without dynamic resource allocation has no claims
         except SourceError as error:
             self._slices_error = error
             raise
