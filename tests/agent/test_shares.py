@@ -1,3 +1,7 @@
+import random
+
+import pytest
+
 from agent.shares import MethodChooser, ShareWindow
 from collectors.clock import NS_PER_SECOND
 from collectors.holder import Holder
@@ -48,9 +52,61 @@ def test_the_window_stands_in_and_forgets_after_a_minute():
     window.add(0, [ShareSample(1, 0, 0.5)], {1: A})
 
     assert window.add(60 * NS_PER_SECOND, [], {1: A}) == {}
-    assert window.trailing() == {A: 500}
+    assert window.completed({}) == {A: 500}
     window.add(60 * NS_PER_SECOND + 1, [], {1: A})
     assert not window.available()
+
+
+def steady(window, seconds, of, active_ppm=800_000):
+    """Second by second the samples ``of(second)`` of a and b, each by PID and ratio; the last interval's weights."""
+    weights = {}
+    for second in seconds:
+        samples = [ShareSample(pid, 0, ratio) for pid, ratio in of(second)]
+        fresh = window.add(second * NS_PER_SECOND, samples, {1: A, 2: B}, active_ppm)
+        weights = window.completed(fresh)
+    return weights
+
+
+def test_what_a_driver_missed_of_one_process_is_not_given_to_the_other():
+    window = ShareWindow()
+    steady(window, range(60), lambda _: [(1, 0.6), (2, 0.2)])
+
+    weights = steady(window, [60], lambda _: [(2, 0.2)])
+
+    # 0.8 of active time were to be explained and 0.2 were; of the rest three parts in four are a's, but for rounding.
+    assert weights[A] / sum(weights.values()) == pytest.approx(0.75 * 0.75, abs=0.02)
+
+
+def test_over_time_missing_samples_favour_nobody():
+    window, shares, chance = ShareWindow(), [], random.Random(1)
+    for second in range(2000):
+        weights = steady(window, [second], lambda _: [s for s in ((1, 0.6), (2, 0.2)) if chance.random() > 0.1])
+        shares.append(weights.get(A, 0) / sum(weights.values()))
+
+    assert sum(shares[60:]) / len(shares[60:]) == pytest.approx(0.75, abs=0.01)
+
+
+def test_samples_that_explain_all_of_the_active_time_stand_as_they_are():
+    window = ShareWindow()
+    steady(window, range(60), lambda _: [(1, 0.6), (2, 0.2)])
+
+    assert steady(window, [60], lambda _: [(2, 0.8)]) == {B: 800}
+    assert steady(window, [61], lambda _: [(2, 0.1)], active_ppm=100_000) == {B: 100}
+
+
+def test_what_stands_in_follows_a_change_within_seconds():
+    window = ShareWindow()
+    steady(window, range(50), lambda _: [(1, 0.8)])
+    steady(window, range(50, 60), lambda _: [(2, 0.8)])
+
+    assert window.latest() == {B: 8000}
+
+
+def test_what_was_delivered_before_the_first_interval_tells_nothing_of_how_much_to_expect():
+    window = ShareWindow()
+    window.add(0, [ShareSample(1, 0, 0.5)] * 16, {1: A})
+
+    assert steady(window, [1, 2], lambda _: [(2, 0.5)], active_ppm=500_000) == {B: 500}
 
 
 def test_the_first_method_is_taken_at_once():
