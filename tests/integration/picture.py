@@ -13,7 +13,7 @@ from tests.integration.agent_process import AgentProcess, Scrape
 from tests.integration.chromium import take_picture
 
 SIZE = (1280, 1180)
-SPEED = 20_000
+SPEED = 10_000
 _DAY_S = 86_400
 _WEEK_S = 7 * _DAY_S
 _AFTERNOON_S = 6 * _DAY_S + 14 * 3600 + 600
@@ -47,7 +47,7 @@ def main(picture: Path) -> None:
             config=settings,
             program=(sys.executable, "-m", *clock),
         ) as agent:
-            agent.until("the simulation is at the present", caught_up, seconds=180)
+            agent.until("the simulation is at the present", caught_up, seconds=400)
             take_picture(chromium, agent.url, folder / "profile", picture, SIZE)
 
 
