@@ -1,10 +1,10 @@
 """The errors of every source, named for the caller's next move.
 
-    SourceError
-    ├── Unsupported      this chip, driver or kernel cannot tell: the value is absent, ask no more
-    ├── Unavailable      it cannot tell now (no driver, no socket, no permission): try again later
-    │   └── DeviceLost   this one device does not answer; its siblings may
-    └── Misconfigured    a person must change something: the message says what and where
+SourceError
+├── Unsupported      this chip, driver or kernel cannot tell: the value is absent, ask no more
+├── Unavailable      it cannot tell now (no driver, no socket, no permission): try again later
+│   └── DeviceLost   this one device does not answer; its siblings may
+└── Misconfigured    a person must change something: the message says what and where
 """
 
 
