@@ -140,9 +140,9 @@ class Conserved(RuleBasedStateMachine):
     @rule(key=st.sampled_from(sorted(PAGES)))
     def restart_engine(self, key):
         """What it did since its last page dies with it; the agent must have read it before."""
-        self.sweep(10, {key})
-        if self.store.waiting:
+        if self.full or self.store.waiting:
             return
+        self.sweep(10, {key})
         self.engines[key].restart(self.clock.wall / NS_PER_SECOND)
 
     @rule()
