@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.snapshot import CollectorRunner
 from collectors.clock import NS_PER_SECOND, Clock
-from collectors.errors import SourceError
+from collectors.errors import SourceError, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ class Poller:
             self.read()
         except SourceError as failure:
             error = failure
+        except Exception as failure:  # noqa: BLE001  (a defect in one collector must not end its thread)
+            _log.exception("collector %s failed", self.name)
+            error = Unavailable(f"internal error: {failure!r}")
         if self.runner.note(self.name, self.clock.monotonic_ns(), time.perf_counter() - began, error):
             _log.warning("%s: %s", self.name, error)
 

@@ -10,6 +10,7 @@ from agent.installation import HolderFacts
 from agent.kube_holdings import KubeHoldings
 from agent.poller import Poller
 from agent.snapshot import CollectorRunner
+from cli.kube_serving import KEPT_ANNOTATIONS, PodPages, work_group
 from cli.kube_settings import KubernetesSettings
 from collectors.clock import NS_PER_SECOND, Clock
 from collectors.cloud_metadata import CloudIdentity
@@ -29,6 +30,7 @@ _KUBELET_POLL_SECONDS = 1.0
 _PODS_CHECK_SECONDS = 5.0
 _SLICES_POLL_SECONDS = 5.0
 _NODE_SECONDS = 300.0
+_TARGETS_SECONDS = 5.0
 _POD_PARTS = 3
 _MOST_WORDS = 3
 _log = logging.getLogger(__name__)
@@ -70,7 +72,13 @@ class KubeNode:
             workload=f"{pod.workload.kind}/{pod.workload.name}",
             pod_uid=pod.uid,
             dimensions=dimensions_of(self.dimensions, pod.labels, pod.namespace),
+            work_group=work_group(pod),
         )
+
+    def read_pages(self, agent: NodeAgent, pages: PodPages, stop: threading.Event) -> None:
+        """Keep the serving pages to read in step with the node's pods until ``stop`` is set."""
+        clock, runner = agent.parts.clock, agent.collectors
+        Poller("serving_targets", pages.refresh, _TARGETS_SECONDS, clock, runner).start(stop)
 
     def unknown_ids(self) -> int | None:
         """How many device ids of the kubelet's answer nothing is booked for; ``None`` while no answer stands."""
@@ -148,7 +156,7 @@ def kube_node(
     """
     dimensions = tuple(each.dimension() for each in settings.dimensions)
     api, name = KubeApi(endpoint_of(settings, environ)), settings.node or node
-    pods = PodCache(api, name, clock, kept=Kept(labels=label_keys(dimensions)))
+    pods = PodCache(api, name, clock, kept=Kept(labels=label_keys(dimensions), annotations=KEPT_ANNOTATIONS))
     kubelet = PodResources(
         clock,
         socket_path=settings.kubelet_socket,

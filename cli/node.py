@@ -158,6 +158,11 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
     thread.start()
     if serving is not None:
         serving.start(stop, sources.clock)
+        if sources.kube is not None:
+            from cli.kube_serving import PodPages  # noqa: PLC0415  (a bare host has no use for it)
+
+            pages = PodPages(sources.kube.pods, serving.poller, config.serving, serving.held)
+            sources.kube.read_pages(agent, pages, stop)
     if sources.identity is not None:
         from cli.spot_watch import watch_notices  # noqa: PLC0415  (a host in no cloud has no use for it)
 

@@ -29,6 +29,8 @@ class ServingNode:
 
     poller: ServingPoller
     serving: Serving
+    held: Callable[[], set[Holder]]
+    """Those that hold a device now."""
 
     def start(self, stop: threading.Event, clock: Clock) -> None:
         """Read pages until ``stop`` is set."""
@@ -50,10 +52,11 @@ def serving_node(
         return None
     poller = ServingPoller(clock, settings, tenants=TenantCap(settings.max_tenants, tenants_of(accountant.books)))
     poller.set_targets(static_targets(settings))
-    holders = ServingHolders(partial(_held, accountant), _listener(config, clock, processes))
+    held = partial(_held, accountant)
+    holders = ServingHolders(held, _listener(config, clock, processes))
     stale_ns = round(_STALE_INTERVALS * settings.interval_seconds * NS_PER_SECOND)
     booker = WorkBooker(accountant.books, accountant.hour_clock, holders, config.economics, stale_ns)
-    return ServingNode(poller, Serving(poller, booker, partial(_group, where)))
+    return ServingNode(poller, Serving(poller, booker, partial(_group, where)), held)
 
 
 def tenants_of(books: Books) -> set[str]:
@@ -62,7 +65,8 @@ def tenants_of(books: Books) -> set[str]:
 
 
 def _held(accountant: Accountant) -> set[Holder]:
-    return {use.holder for view in accountant.views.values() for use in view.uses if use.holder is not None}
+    views = list(accountant.views.values())  # in one step: the sweep may meet a new device meanwhile
+    return {use.holder for view in views for use in view.uses if use.holder is not None}
 
 
 def _group(where: Installation, holder: Holder) -> str | None:

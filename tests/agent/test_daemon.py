@@ -323,6 +323,17 @@ def test_a_slow_page_is_polled_in_a_thread_of_its_own(rig):
     assert "is dcgm-exporter running?" in messages["dcgm"]
 
 
+def test_a_defect_in_a_polled_collector_is_shown_and_does_not_end_its_thread(rig):
+    def fail():
+        raise ZeroDivisionError("defect")
+
+    poller = Poller("dcgm", fail, 15, rig.clock, rig.agent.collectors)
+    poller.poll()
+    poller.poll()
+
+    assert rig.metric("collector_up", 'collector="dcgm"') == [0]
+
+
 def test_a_spot_notice_is_shown_with_its_time_until_it_is_taken_back(rig):
     rig.agent.tell_notice("interruption", "terminate", 1_800_000_000.0)
     assert rig.metric("spot_notice_timestamp_seconds", 'action="terminate"') == [1_800_000_000]

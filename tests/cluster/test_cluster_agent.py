@@ -47,7 +47,11 @@ class Node:
             "token_file": str(folder / "token"),
             "ca_file": str(cluster.ca),
         }
-        config = {"kubernetes": settings, "agent": {"interval_seconds": 0.2, "node_name": name}}
+        config = {
+            "kubernetes": settings,
+            "agent": {"interval_seconds": 0.2, "node_name": name},
+            "serving": {"interval_seconds": 1},
+        }
         self.agent = AgentProcess(folder / "agent", self.driver.environment(), config=config)
         stack.enter_context(self.agent)
 
@@ -190,3 +194,40 @@ def test_a_killed_agent_goes_on_with_the_same_series(nodes, run_pod):
         assert all(after.series[name] >= before.series[name] for name in known)
         assert after.total(SECONDS, account="unobserved", gpu_uuid=node.whole.uuid) > Decimal(0)
         assert after.imbalance() is None
+
+
+PAGE = r"""
+mkdir /tmp/www; n=0
+( while true; do n=$((n + 20))
+  printf 'vllm:prompt_tokens_total{model_name="m"} %d\n' $((n * 3)) >/tmp/new
+  printf 'vllm:generation_tokens_total{model_name="m"} %d\n' $n >>/tmp/new
+  printf 'vllm:request_success_total{model_name="m",finished_reason="stop"} %d\n' $((n / 10)) >>/tmp/new
+  mv /tmp/new /tmp/www/metrics; sleep 0.5; done ) &
+exec httpd -f -p 8000 -h /tmp/www
+"""
+
+
+def test_an_engine_announced_by_annotation_is_read_and_its_work_has_a_cost(nodes, run_pod):
+    node = nodes[0]
+    announced = {"wattledger.io/engine": "vllm", "wattledger.io/port": "8000"}
+    serving = container(devices={"nvidia.com/gpu": 1}, command=("sh", "-c", PAGE))
+    run_pod(pod("chat", serving, node=node.name, annotations=announced))
+    labels = {"namespace": "default", "pod": "chat", "container": "main", "model": "m"}
+    work, cost = "wattledger_work_total", "wattledger_cost_per_million_output_tokens_usd"
+
+    first = node.agent.until("tokens are booked", lambda s: s.total(work, kind="output_tokens", **labels) > 0, LONG)
+    last = node.agent.until(
+        "more tokens and their cost are there",
+        lambda s: (
+            s.find(cost, **labels)
+            and gained(first, s, work, kind="output_tokens", **labels) > 0
+            and gained(first, s, work, kind="requests", **labels) > 0
+        ),
+        LONG,
+    )
+
+    tokens = gained(first, last, work, kind="output_tokens", **labels)
+    assert gained(first, last, work, kind="input_tokens", **labels) == 3 * tokens
+    assert gained(first, last, work, kind="requests", **labels) * 10 == tokens
+    (price,) = last.find(cost, **labels)
+    assert price.value > 0
