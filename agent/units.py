@@ -16,10 +16,11 @@ from agent.attribution import PPM, Claim, Unit
 from agent.holdings import Holdings
 from agent.shares import MethodChooser, ShareWindow
 from collectors.holder import NOBODY, Holder
-from collectors.readings import Activity, DeviceSweep, GpuReading
+from collectors.readings import Activity, DeviceSweep, GpuReading, ShareSample
 from ledger.accounts import Method
 
 _MIB = 1 << 20
+_MPS_SERVER = Holder("system", "nvidia-cuda-mps-server")
 
 
 class HolderUse(NamedTuple):
@@ -102,7 +103,12 @@ class UnitBuilder:
         replicas = _replicas(part, holdings, bytes_by_holder)
         for holder in replicas:
             bytes_by_holder.setdefault(holder, None)
-        fresh = memory.window.add(reading.read_ns, reading.share_samples, _of_unit(reading, holdings.by_pid), activity)
+        fresh = memory.window.add(
+            reading.read_ns,
+            _own_work(reading.share_samples, holdings.by_pid),
+            _of_unit(reading, holdings.by_pid),
+            activity,
+        )
         claims, method = _claims(reading, bytes_by_holder, fresh, memory, working=bool(activity))
         claims = _with_replicas(claims, replicas, holdings.replicas.get(part, 0))
         memory.before = tuple(bytes_by_holder)
@@ -121,6 +127,11 @@ class UnitBuilder:
         )
         single = Method.MIG_SLICES if mig else Method.EXCLUSIVE
         return Unit(mig, slices, activity, claims, method or single, implausible)
+
+
+def _own_work(samples: Iterable[ShareSample], holders: Mapping[int, Holder]) -> list[ShareSample]:
+    """The samples less those of the MPS server: what it does is its clients' work, shared by the other methods."""
+    return [sample for sample in samples if holders.get(sample.pid) != _MPS_SERVER]
 
 
 def _of_unit(reading: GpuReading, holders: Mapping[int, Holder]) -> dict[int, Holder]:
@@ -203,7 +214,7 @@ def _undivided(present: list[Holder | None], gone: list[Holder | None]) -> tuple
 def _methods(window: ShareWindow, grouped: Mapping[Holder | None, int | None]) -> tuple[Method, set[Method]]:
     usable = {Method.EQUAL}
     best = Method.EQUAL
-    if any(grouped.values()):
+    if any(grouped[holder] for holder in _people(grouped)):
         usable.add(Method.MEMORY)
         best = Method.MEMORY
     if window.available():

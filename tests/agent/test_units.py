@@ -80,6 +80,18 @@ def test_a_daemon_beside_a_holder_takes_nothing_unless_samples_show_its_work():
     assert claims(working) == {A: (0, 1), DAEMON: (100, 1)}
 
 
+def test_what_the_mps_server_does_is_the_work_of_those_who_hold_the_device():
+    server = Holder("system", "nvidia-cuda-mps-server")
+    held = {"GPU-1": (Allocation(A), Allocation(B))}
+    work = sweep(pids=[8], activity=0.5, share_samples=(ShareSample(8, 0, 0.5),))
+    builder = UnitBuilder(60 * NS_PER_SECOND)
+
+    (unit,), _ = builder.build(work, Holdings({8: server}, allocated=held), implausible=False)
+
+    assert {h: claim for h, claim in claims(unit).items() if h != server} == {A: (1, 1), B: (1, 1)}
+    assert claims(unit)[server][0] == 0
+
+
 def test_active_time_after_the_last_process_ended_goes_to_those_who_held_before():
     (unit,), uses = build(sweep(0, pids=[1]), sweep(1, activity=0.3))
 
