@@ -82,6 +82,8 @@ class KubeHoldings:
     unknown_ids: tuple[str, ...] | None = None
     """Ids of the last answer that nothing is booked for, in words; ``None`` while there is no answer that stands."""
     _pods: tuple[PodDevices, ...] = ()
+    _holding: tuple[PodDevices, ...] = ()
+    _given: "_Given | None" = None
     _offered: tuple[DeviceIds, ...] = ()
     _answered_ns: int | None = None
     _offered_ns: int | None = None
@@ -112,6 +114,7 @@ class KubeHoldings:
         self._error, self._hurry = None, False
         now_ns = self.clock.monotonic_ns()
         self._pods, self._answered_ns = (*answer, *self._forgotten(answer, now_ns)), now_ns
+        self._holding = tuple(each for each in self._pods if any(c.devices or c.claims for c in each.containers))
         if self._offered_ns is None or self._answered_ns - self._offered_ns >= _REPLICAS_EVERY_NS:
             self._offered, self._offered_ns = self._allocatable(), self._answered_ns
 
@@ -145,20 +148,22 @@ class KubeHoldings:
         if self._answered_ns is None or self.clock.monotonic_ns() - self._answered_ns > GRACE_NS:
             self.unknown_ids = None
             return Holdings(by_pid, allocated={}, unknown=True)
-        maps = self.maps()
-        found = allocations(self._current(), self.claims(), maps, self.accepted)
-        self.unknown_ids = found.unknown
-        if self._unexplained(by_pid, found):
-            self._hurry = True
-        replicas = _replicas(self._offered, maps, self.accepted)
-        return Holdings(by_pid, _allocated(found), replicas, more_given=found.lost)
+        told = _Told(self._current(), self._offered, dict(self.claims()), self.maps())
+        if self._given is None or self._given.told != told:
+            self._given = _give(told, self.accepted)
+        given = self._given
+        self.unknown_ids = given.unknown
+        if any(holder.kind == "pod" and holder not in given.holders for holder in by_pid.values()):
+            self._hurry = True  # a pod's process works that the last answer gave nothing
+        return Holdings(by_pid, given.allocated, given.replicas, more_given=given.lost)
 
-    def _current(self) -> Iterable[PodDevices]:
-        """The answer less the pods that have ended: older kubelets name those too."""
-        for devices in self._pods:
-            facts = self.pods.by_name(devices.namespace, devices.pod)
-            if facts is None or not facts.finished:
-                yield devices
+    def _current(self) -> tuple[PodDevices, ...]:
+        """Those of the answer that hold something, less the pods that have ended: older kubelets name those too."""
+        return tuple(each for each in self._holding if not self._ended(each))
+
+    def _ended(self, devices: PodDevices) -> bool:
+        facts = self.pods.by_name(devices.namespace, devices.pod)
+        return facts is not None and facts.finished
 
     def _by_pid(self, pids: Collection[int]) -> dict[int, Holder]:
         found: dict[int, Holder] = {}
@@ -183,10 +188,34 @@ class KubeHoldings:
             return Holder("system", f"{pod.namespace}/{pod.workload.name}")
         return pod_holder(pod.namespace, pod.name, container)
 
-    def _unexplained(self, by_pid: Mapping[int, Holder], found: Allocations) -> bool:
-        """A pod's process works that the last answer gave nothing."""
-        given = {pod_holder(a.namespace, a.pod, a.container) for each in found.by_device.values() for a in each}
-        return any(holder.kind == "pod" and holder not in given for holder in by_pid.values())
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """All that who holds what is worked out from."""
+
+    pods: tuple[PodDevices, ...]
+    offered: tuple[DeviceIds, ...]
+    claims: Mapping[tuple[str, str, str], str | None]
+    maps: DeviceMaps
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What came out; it stands for as long as the same is told."""
+
+    told: _Told
+    allocated: Mapping[str, tuple[Allocation, ...]]
+    replicas: Mapping[str, int]
+    holders: frozenset[Holder | None]
+    unknown: tuple[str, ...]
+    lost: bool
+
+
+def _give(told: _Told, accepted: Accepted) -> _Given:
+    found = allocations(told.pods, told.claims, told.maps, accepted)
+    allocated = _allocated(found)
+    holders = frozenset(allocation.holder for each in allocated.values() for allocation in each)
+    return _Given(told, allocated, _replicas(told.offered, told.maps, accepted), holders, found.unknown, found.lost)
 
 
 def _allocated(found: Allocations) -> dict[str, tuple[Allocation, ...]]:
