@@ -6,7 +6,7 @@ namesake's is never taken.
 
 import csv
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from collectors.errors import Misconfigured
@@ -20,6 +20,7 @@ _TERA = 10**12
 _FORMS = ((re.compile(r"\bV100S\b"), "pcie-s"), (re.compile(r"\bNVL\b"), "nvl"), (re.compile(r"\bPCIE\b"), "pcie"))
 
 
+@lru_cache(maxsize=64)
 def peak_flop_per_second(name: str) -> int | None:
     """Peak of 16-bit floating point on the tensor cores, without sparsity, of the GPU that the driver calls ``name``.
 
