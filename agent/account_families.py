@@ -88,6 +88,7 @@ class _Assigned:
             holder = self.holders.of("", OTHER) if meter.folded else self.holders.of(key.holder_kind, key.holder)
             members.setdefault(self.spec.labels(key, holder), []).append(meter)
         series = [(self.cache.prefix(*labels), parts) for labels, parts in members.items()]
+        self.cache.forget_all_but(prefix for prefix, _ in series)
         self.prefixes = [prefix for prefix, parts in series if len(parts) == 1]
         self.meters = [parts[0] for _, parts in series if len(parts) == 1]
         self.sums = [(prefix, parts) for prefix, parts in series if len(parts) > 1]
@@ -120,6 +121,7 @@ class _Gaps:
                 if key.account == Account.IDLE:
                     idle.append(meter)
         self.series = [(self.cache.prefix(*self.holders.of(*who)), *meters) for who, meters in held.items()]
+        self.cache.forget_all_but(prefix for prefix, _, _ in self.series)
 
     def family(self) -> Family:
         lines: list[tuple[str, float]] = []

@@ -21,7 +21,7 @@ PLACES: Final[Mapping[Unit, int]] = {"seconds": 9, "joules": 3, "usd": 9}
 """Decimal places of the integer unit that the books hold: nanoseconds, millijoules, nano-dollars."""
 
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
-_SPARE_LABELS: Final = 1024
+_SPARE_LABELS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,14 @@ class SeriesCache:
         places = PLACES[self.metric.unit]
         return self._keep([(self.prefix(*labels), decimal(amount, places)) for labels, amount in amounts])
 
+    def forget_all_but(self, prefixes: Iterable[str]) -> None:
+        """Drop what is not among ``prefixes``; for those who keep prefixes themselves and build no family here."""
+        used = set(prefixes)
+        self._known = {labels: prefix for labels, prefix in self._known.items() if prefix in used}
+
     def _keep(self, lines: list[Line]) -> Family:
         if len(self._known) > 2 * len(lines) + _SPARE_LABELS:
-            used = {prefix for prefix, _ in lines}
-            self._known = {labels: prefix for labels, prefix in self._known.items() if prefix in used}
+            self.forget_all_but(prefix for prefix, _ in lines)
         return Family(self.metric, lines)
 
     def _build(self, values: Labels) -> str:

@@ -116,3 +116,15 @@ def test_the_series_of_a_device_add_up_to_its_control_figures(rows, cap):
     ):
         total = sum(value for (name, _), value in found.items() if name == account)
         assert abs(total - found[control, ""]) <= loss
+
+
+def test_labels_of_holders_that_are_gone_are_forgotten():
+    families = AccountFamilies("n")
+    each = [
+        books_of([(f"job-{number}", account, "sm", 1, 1) for account in ("active", "idle")]) for number in range(50)
+    ]
+    for books in each:
+        families.families(books)
+
+    caches = [families._gaps.cache, *(assigned.cache for assigned in families._assigned)]
+    assert {len(cache._known) for cache in caches} == {1, 2}
