@@ -28,6 +28,7 @@ from collectors.clock import NS_PER_SECOND
 from collectors.holder import Holder
 from collectors.host import HolderUsage
 from collectors.readings import GpuReading
+from ledger.json_text import compact
 
 _MIB = 1 << 20
 
@@ -134,7 +135,7 @@ class ProfileBook:
             OSError: the disk is full or fails.
         """
         write_atomically(
-            path, json.dumps([[*key, row.measures, row.totals] for key, row in self.rows.items()]).encode()
+            path, compact([[*key, row.measures, row.totals] for key, row in self.rows.items()], depth=1).encode()
         )
 
     def load(self, path: Path, open_hours: Iterable[int]) -> None:

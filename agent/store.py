@@ -15,7 +15,7 @@ from typing import Any
 from agent.books import Books, step_hour
 from agent.entry import Entry
 from agent.journal import Journal
-from agent.log_file import LogFile, decode_line, encode_line, write_atomically
+from agent.log_file import LogFile, decode_line, encode_large_line, encode_line, write_atomically
 from agent.state_format import VERSION, Interner, decode_books, decode_entry, encode_books, encode_entry
 from collectors.errors import Misconfigured
 from ledger.hours import CellKey, HourBook, RowKey, from_json, to_json
@@ -168,7 +168,7 @@ class StateStore:
         Raises:
             OSError: the disk is full or fails; the old files still hold everything.
         """
-        write_atomically(self.folder / "state.json", encode_line(encode_books(self._opened())))
+        write_atomically(self.folder / "state.json", encode_large_line(encode_books(self._opened())))
         self._file.clear()
         self._interner = Interner()
 

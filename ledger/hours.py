@@ -5,11 +5,12 @@ exactly from ``gpu_ns`` and the price named by ``price_id``. An hour may be clos
 (late energy of a device that came back, a clock that stepped back); the highest revision replaces the others.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from ledger.json_text import compact
 
 FORMAT = 1
 
@@ -210,4 +211,4 @@ def from_json(data: Mapping[str, Any]) -> HourBook:
 
 def encode(book: HourBook, **facts: Any) -> bytes:
     """The hour as one JSON document; ``facts`` (node, source, closed, ...) come first."""
-    return json.dumps({**facts, **to_json(book)}, separators=(",", ":")).encode()
+    return compact({**facts, **to_json(book)}).encode()
