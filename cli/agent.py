@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.node_options import NodeOptions, configured
+from cli.process_memory import keep_memory_down
 
 if TYPE_CHECKING:
     from cli.config import Config
@@ -22,6 +23,7 @@ def agent(config: "Config") -> None:
       wattledger agent --data-dir /var/lib/wattledger
       WATTLEDGER_AGENT__INTERVAL_SECONDS=5 wattledger agent
     """  # noqa: D301  (\b is click's mark for text that keeps its lines)
+    keep_memory_down()
     from cli.node import run_node  # noqa: PLC0415  (--help needs no node)
 
     raise SystemExit(run_node(NodeOptions(config)))

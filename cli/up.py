@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.node_options import NodeOptions, Simulation, configured
+from cli.process_memory import keep_memory_down
 
 if TYPE_CHECKING:
     from cli.config import Config
@@ -34,6 +35,7 @@ def up(config: "Config", simulate: bool, scenario: Path | None, speed: float | N
       wattledger up --simulate --speed 600
       wattledger up --listen 0.0.0.0:9477 --config wattledger.yaml
     """  # noqa: D301  (\b is click's mark for text that keeps its lines)
+    keep_memory_down()
     from cli.node import run_node  # noqa: PLC0415  (--help needs no node)
 
     wanted = simulate or any(given is not None for given in (scenario, speed, seed))
