@@ -5,7 +5,7 @@ what it takes for a full hour a process never gives back.
 """
 
 import json
-from typing import Any, cast
+from typing import Any
 
 _DEPTH = 4
 """Levels that are taken apart: document, list of hours, hour, rows."""
@@ -14,8 +14,9 @@ _DEPTH = 4
 def compact(value: Any, depth: int = _DEPTH) -> str:
     """As ``json.dumps`` with no blanks; keys are text."""
     if depth and isinstance(value, dict):
-        members = cast("dict[str, Any]", value).items()
-        return f"{{{','.join([f'{json.dumps(key)}:{compact(inner, depth - 1)}' for key, inner in members])}}}"
+        members: dict[str, Any] = value
+        return f"{{{','.join([f'{json.dumps(key)}:{compact(inner, depth - 1)}' for key, inner in members.items()])}}}"
     if depth and isinstance(value, list):
-        return f"[{','.join([compact(inner, depth - 1) for inner in cast('list[Any]', value)])}]"
+        items: list[Any] = value
+        return f"[{','.join([compact(item, depth - 1) for item in items])}]"
     return json.dumps(value, separators=(",", ":"))
