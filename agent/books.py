@@ -163,21 +163,26 @@ class Books:
             self._shown -= not meter.folded
 
     def _add_row(self, row: Row, entry: Entry) -> None:
-        amount = _amount(self.hour(row.hour_s), row)
-        amount.gpu_ns += row.gpu_ns
-        amount.energy_mj += row.energy_mj
-        self._note_price(row.hour_s, row.key.price_id)
+        hour_s, key, gpu_ns, energy_mj = row
+        cell, _, price_id = key
+        rows = self.hour(hour_s).rows
+        amount = rows.get(key)
+        if amount is None:
+            amount = rows[key] = Amount()
+            self._note_price(hour_s, price_id)
+        amount.gpu_ns += gpu_ns
+        amount.energy_mj += energy_mj
         if entry.hours_only:
             return
-        meter = self.meters.get(row.key.cell)
+        meter = self.meters.get(cell)
         if meter is None:
-            meter = self.meters[row.key.cell] = self._new_meter(row.key.cell)
-        meter.gpu_ns += row.gpu_ns
-        meter.energy_mj += row.energy_mj
-        if meter.cost_numerator is None and row.key.price_id != NO_PRICE:
-            self.shape += 1
-        meter.cost_numerator = self._cost(meter.cost_numerator, row.gpu_ns, row.key.price_id)
+            meter = self.meters[cell] = self._new_meter(cell)
+        meter.gpu_ns += gpu_ns
+        meter.energy_mj += energy_mj
         meter.touched_ns = entry.monotonic_ns
+        if price_id != NO_PRICE:
+            self.shape += meter.cost_numerator is None
+            meter.cost_numerator = self._cost(meter.cost_numerator, gpu_ns, price_id)
 
     def _new_meter(self, key: CellKey) -> Meter:
         self.shape += 1
@@ -220,13 +225,6 @@ def _is_held(key: CellKey) -> bool:
 def step_hour(step: ClockStep) -> int:
     """The hour that a step is recorded in: where the clock came to stand."""
     return step.to_wall_ns // NS_PER_HOUR * 3600
-
-
-def _amount(book: HourBook, row: Row) -> Amount:
-    amount = book.rows.get(row.key)
-    if amount is None:
-        amount = book.rows[row.key] = Amount()
-    return amount
 
 
 def account_sums(meters: Mapping[CellKey, Meter]) -> dict[str, tuple[int, int, int]]:

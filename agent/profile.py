@@ -95,13 +95,13 @@ class ProfileBook:
             if use.mig not in seen:
                 seen[use.mig] = [*_measured(parts[use.mig], device), *node]
             row = self._row(ProfileKey(hour_s, device.device.uuid, use.mig, use.holder.kind, use.holder.name))
-            row.measure(seen[use.mig], ns)
-            row.add(totals)
+            own: list[tuple[str, int]] = []
             if use.memory_bytes is not None:
-                row.measure((("memory_mib", use.memory_bytes // _MIB),), ns)
+                own.append(("memory_mib", use.memory_bytes // _MIB))
             if device.energy_mj is not None:
-                power_mw = energy.get((use.mig, use.holder), 0) * NS_PER_SECOND // ns
-                row.measure((("power_mw", power_mw),), ns)
+                own.append(("power_mw", energy.get((use.mig, use.holder), 0) * NS_PER_SECOND // ns))
+            row.measure([*seen[use.mig], *own], ns)
+            row.add(totals)
 
     def observe_usage(self, hour_s: int, usage: Mapping[Holder, HolderUsage]) -> None:
         """Take the holders' CPU and I/O counters; the increments since the call before are booked."""
