@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _HOST_EVERY_NS = 5 * NS_PER_SECOND
+_USAGE_EVERY_NS = 15 * NS_PER_SECOND
 _HOUSEKEEPING_NS = 60 * NS_PER_SECOND
 
 
@@ -95,6 +96,7 @@ class NodeAgent:
     _host: HostReading | None = None
     _usage: Mapping[Holder, HolderUsage] = field(default_factory=dict[Holder, HolderUsage])
     _due_host: int = 0
+    _due_usage: int = 0
     _due_sync: int = 0
     _due_housekeeping: int = 0
 
@@ -208,8 +210,9 @@ class NodeAgent:
         self._host = self._collect("host", now_ns, self.parts.host.read)
 
     def _read_usage(self, now_ns: int, pids: Collection[int], holders: Mapping[int, Holder]) -> None:
-        if self.parts.usage is None or self._due_host != now_ns + _HOST_EVERY_NS:
+        if self.parts.usage is None or now_ns < self._due_usage:
             return
+        self._due_usage = now_ns + _USAGE_EVERY_NS
         usage = self.parts.usage
         by_holder: dict[Holder, list[int]] = {}
         for pid in pids:

@@ -30,6 +30,7 @@ from cli.config import Config
 from cli.kube_settings import runs_in_kubernetes
 from cli.node_options import NodeOptions, Simulation
 from cli.node_prices import NodePrices
+from cli.process_memory import collect_rarely
 from cli.serving_node import serving_node
 from collectors.cgroup_usage import HolderUsageCollector
 from collectors.clock import NS_PER_SECOND, Clock, SystemClock
@@ -91,6 +92,7 @@ def run_node(options: NodeOptions) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     node = start_node(options)
+    collect_rarely()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _setter(ended))
