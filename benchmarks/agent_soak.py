@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[1]
 WARM = 1000
 """Sweeps after which memory is looked at."""
 SETTLED = 4000
-"""Sweeps after which growth counts. By then the first hour is closed: until then its books grow with each holder, and no
-later hour's are larger."""
+"""Sweeps after which growth counts. By then the first hour is closed: until then its books grow with each holder, and
+no later hour's are larger."""
 SCRAPE_EVERY = 15
 REPLACE_EVERY = 20
 """After so many sweeps one process ends and another begins: 180 an hour, each at work for ten minutes."""
