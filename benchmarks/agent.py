@@ -5,6 +5,7 @@ one after another in one run, so that figures of one table were taken on one mac
 Exits with status 1 when a target is missed, and names it. ``--soak`` lets 20,000 sweeps run instead of 8,000.
 """
 
+import signal
 import sys
 import tempfile
 from argparse import ArgumentParser
@@ -25,6 +26,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds that take turns; default {ROUNDS}")
     parser.add_argument("--soak", action="store_true", help=f"{LONG_SOAK:,} sweeps in the soak, not {SHORT_SOAK:,}")
     options = parser.parse_args()
+    # So that processes and folders are cleared away, whatever ends the run.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     table = Table()
     print(machine())
     with tempfile.TemporaryDirectory() as root:
