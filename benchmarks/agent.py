@@ -10,6 +10,8 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from benchmarks import agent_process, agent_scrape, agent_soak, agent_sweeps
 from benchmarks.agent_rig import folders
@@ -27,7 +29,7 @@ def main() -> None:
     parser.add_argument("--soak", action="store_true", help=f"{LONG_SOAK:,} sweeps in the soak, not {SHORT_SOAK:,}")
     options = parser.parse_args()
     # So that processes and folders are cleared away, whatever ends the run.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    signal.signal(signal.SIGTERM, _leave)
     table = Table()
     print(machine())
     with tempfile.TemporaryDirectory() as root:
@@ -44,6 +46,10 @@ def main() -> None:
     if table.missed:
         sys.exit("\nmissed: " + "; ".join(table.missed))
     print("\nall targets are kept")
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit("terminated")
 
 
 if __name__ == "__main__":
