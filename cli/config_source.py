@@ -122,6 +122,15 @@ _Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]  # ba
 )
 
 
+# YAML 1.1 takes on, off, yes and no for truth values too, and `off` is a value of some settings.
+_BOOL = "tag:yaml.org,2002:bool"
+for _first, _resolvers in _Loader.yaml_implicit_resolvers.items():
+    _Loader.yaml_implicit_resolvers[_first] = [each for each in _resolvers if each[0] != _BOOL]
+_Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]  # bare in the stubs
+    _BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
 def _parse(text: str, origin: str, origins: dict[KeyPath, str]) -> Value:
     try:
         loader = _Loader(text)

@@ -39,6 +39,20 @@ def test_empty_file_or_section_gives_the_defaults(written, text):
     assert load_config(written(text), {}, {}) == Config()
 
 
+@pytest.mark.parametrize("word", ["off", "no", "yes", "on"])
+def test_words_that_old_yaml_takes_for_truth_values_are_words(written, word):
+    assert load_config(written(f"agent:\n  node_name: {word}\n"), {}, {}).agent.node_name == word
+
+
+def test_settings_that_can_be_off_are_switched_off_without_quotes(written):
+    file = written("kubernetes:\n  mode: off\nprices:\n  cloud_identity: off\n")
+    environ = {"WATTLEDGER_PRICES__CLOUD_IDENTITY": "off"}
+
+    assert load_config(file, {}, {}).kubernetes.mode == "off"
+    assert load_config(file, {}, {}).prices.cloud_identity == "off"
+    assert load_config(None, environ, {}).prices.cloud_identity == "off"
+
+
 def test_file_is_overridden_by_the_environment_and_that_by_an_option(written):
     file = written("agent:\n  journal_days: 2\n  node_name: file\n  interval_seconds: 2\n")
     environ = {"WATTLEDGER_AGENT__NODE_NAME": "env", "WATTLEDGER_AGENT__INTERVAL_SECONDS": "3"}
@@ -120,9 +134,9 @@ def test_chosen_data_directory_can_be_told_from_the_default(written):
             id="out of bounds",
         ),
         pytest.param(
-            "agent: {journal_days: yes}",
+            "agent: {journal_days: true}",
             "c.yaml:1: agent.journal_days: found true, allowed: a whole number at least 1 and at most 400",
-            id="a yes is no 1",
+            id="a truth value is no 1",
         ),
         pytest.param(
             "agent: {cpu_budget_ratio: 0}",
@@ -130,7 +144,7 @@ def test_chosen_data_directory_can_be_told_from_the_default(written):
             id="exclusive bound",
         ),
         pytest.param(
-            "agent:\n  node_name: no\n",
+            "agent:\n  node_name: false\n",
             "c.yaml:2: agent.node_name: found false, allowed: text (write it in quotes)",
             id="text that YAML takes for false",
         ),
