@@ -101,7 +101,17 @@ class Books:
             work[done.key] = work.get(done.key, 0) + done.amount
         for seen in entry.latency:
             self.hour(seen.hour_s).latency.setdefault(seen.key, LatencySum()).add(seen.latency)
+        if entry.notes or entry.node_facts:
+            self._note(entry)
         self.work.apply(entry, self.series_cap)
+
+    def _note(self, entry: Entry) -> None:
+        for told in entry.notes:
+            if told.hour_s in self.hours:
+                self.hours[told.hour_s].holders[told.key] = told.note
+        for hour_s, node in entry.node_facts.items():
+            if hour_s in self.hours:
+                self.hours[hour_s].node_facts = node
 
     def hour(self, hour_s: int) -> HourBook:
         """The open hour; opened when it is not."""

@@ -14,6 +14,7 @@ from agent.accountant import Accountant
 from agent.budget import CpuBudget
 from agent.entry import Entry
 from agent.holdings import Holdings
+from agent.hour_notes import HourNotes
 from agent.profile import ProfileBook
 from agent.sampler import Sampler, SweepResult
 from agent.serving import Serving
@@ -77,6 +78,8 @@ class Parts:
     """Fills what the source lacks, from a dcgm-exporter."""
     serving: Serving | None = None
     """Reads what holders produce from their own pages."""
+    notes: HourNotes | None = None
+    """Notes who holders and node are beside their figures in the journal."""
 
 
 @dataclass(slots=True)
@@ -134,6 +137,7 @@ class NodeAgent:
             self.clock_steps += sum(len(entry.steps) for entry in entries)
             self._book_work(entries[-1], now_ns, wall_ns)
             parts.store.save(entries)
+            self._note_hours(now_ns)
             self._profile(sweeps, now_ns)
             self._close_hours(now_ns)
             self._weigh_work(result, now_ns)
@@ -188,6 +192,14 @@ class NodeAgent:
         began = time.perf_counter()
         failure = serving.book(entry, wall_ns)
         self.collectors.note("serving", now_ns, time.perf_counter() - began, failure)
+
+    def _note_hours(self, now_ns: int) -> None:
+        notes, store = self.parts.notes, self.parts.store
+        if notes is None or store.waiting:
+            return
+        learnt = notes.learnt(self.parts.accountant.books, self._hour(now_ns), now_ns, self._host)
+        if learnt is not None:
+            store.save([learnt])
 
     def _weigh_work(self, result: SweepResult, now_ns: int) -> None:
         if self.parts.serving is not None and not self.parts.store.waiting:

@@ -3,7 +3,17 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ledger.hours import ClockStep, LatencyKey, LatencySum, PriceNote, RowKey, WorkKey
+from ledger.hours import (
+    ClockStep,
+    HolderKey,
+    HolderNote,
+    LatencyKey,
+    LatencySum,
+    NodeNote,
+    PriceNote,
+    RowKey,
+    WorkKey,
+)
 
 
 @dataclass(slots=True)
@@ -57,6 +67,14 @@ class LatencyRow(NamedTuple):
     latency: LatencySum
 
 
+class NoteRow(NamedTuple):
+    """What is known of a holder in an hour from now on."""
+
+    hour_s: int
+    key: HolderKey
+    note: HolderNote
+
+
 class TenantKey(NamedTuple):
     """A tenant of a holder."""
 
@@ -103,6 +121,10 @@ class Entry:
     """Cost numerators by tenant."""
     counter_bases: dict[str, CounterBase] = field(default_factory=dict[str, CounterBase])
     """By page; those that moved."""
+    notes: list[NoteRow] = field(default_factory=list[NoteRow])
+    """What was learnt of holders, for hours that are open."""
+    node_facts: dict[int, NodeNote] = field(default_factory=dict[int, NodeNote])
+    """What was learnt of the node, by open hour."""
     hours_only: bool = False
     """A stretch before this boot: it belongs into its hours, not into counters that have begun at 0 since."""
 
@@ -124,6 +146,8 @@ class Entry:
         for key, numerator in later.tenant_costs.items():
             self.tenant_costs[key] = self.tenant_costs.get(key, 0) + numerator
         self.counter_bases.update(later.counter_bases)
+        self.notes.extend(later.notes)
+        self.node_facts.update(later.node_facts)
 
 
 def _summed(rows: list[Row]) -> list[Row]:

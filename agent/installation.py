@@ -18,6 +18,10 @@ class HolderFacts:
     """Team, environment and the installation's own, where known."""
     work_group: str = ""
     """Names those that bear one model together; empty for one that bears its models alone."""
+    run: str = ""
+    """The Job, PyTorchJob, RayJob or the like that it is of; empty where there is none."""
+    requested_devices: int | None = None
+    """Devices, replicas or MIG instances that it was given; ``None``: not known."""
 
 
 def nothing_known(_: Holder) -> HolderFacts | None:

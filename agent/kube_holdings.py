@@ -157,6 +157,10 @@ class KubeHoldings:
             self._hurry = True  # a pod's process works that the last answer gave nothing
         return Holdings(by_pid, given.allocated, given.replicas, more_given=given.lost)
 
+    def given(self, holder: Holder) -> int | None:
+        """How many devices, replicas or MIG instances it was given, as of the last sweep; ``None``: not known."""
+        return None if self._given is None else self._given.counts.get(holder)
+
     def _current(self) -> tuple[PodDevices, ...]:
         """Those of the answer that hold something, less the pods that have ended: older kubelets name those too."""
         return tuple(each for each in self._holding if not self._ended(each))
@@ -209,13 +213,23 @@ class _Given:
     holders: frozenset[Holder | None]
     unknown: tuple[str, ...]
     lost: bool
+    counts: Mapping[Holder, int]
 
 
 def _give(told: _Told, accepted: Accepted) -> _Given:
     found = allocations(told.pods, told.claims, told.maps, accepted)
     allocated = _allocated(found)
     holders = frozenset(allocation.holder for each in allocated.values() for allocation in each)
-    return _Given(told, allocated, _replicas(told.offered, told.maps, accepted), holders, found.unknown, found.lost)
+    replicas, counts = _replicas(told.offered, told.maps, accepted), _counts(allocated.values())
+    return _Given(told, allocated, replicas, holders, found.unknown, found.lost, counts)
+
+
+def _counts(allocated: Iterable[tuple[Allocation, ...]]) -> dict[Holder, int]:
+    counts: dict[Holder, int] = {}
+    for allocation in (each for given in allocated for each in given):
+        if allocation.holder is not None:
+            counts[allocation.holder] = counts.get(allocation.holder, 0) + allocation.replicas
+    return counts
 
 
 def _allocated(found: Allocations) -> dict[str, tuple[Allocation, ...]]:

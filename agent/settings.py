@@ -32,5 +32,7 @@ class AgentSettings(BaseModel):
     """How long a device must be seen idle before its idle power is learnt."""
     node_name: str = ""
     """The node's name in every series; empty means the host name."""
+    cluster_name: str = Field(default="", max_length=253)
+    """The cluster's name in the books, to tell nodes of several clusters apart; empty where there is one."""
     data_dir: Path = Path("wattledger-data")
     """Directory of state and journal. One directory belongs to one node and one source, measured or simulated."""

@@ -8,18 +8,22 @@ from dataclasses import asdict
 from typing import Any
 
 from agent.books import Books, DeviceMeter, Meter
-from agent.entry import Base, Control, CounterBase, Entry, LatencyRow, Row, TenantKey, WorkRow
+from agent.entry import Base, Control, CounterBase, Entry, LatencyRow, NoteRow, Row, TenantKey, WorkRow
 from agent.work_books import LatencyMeter, TenantMeter, WorkBooks, WorkMeter
 from ledger.hours import (
     CellKey,
     ClockStep,
+    HolderKey,
+    HolderNote,
     LatencyKey,
+    NodeNote,
     PriceNote,
     RowKey,
     WorkKey,
     from_json,
     latency_of,
     plain_latency,
+    plain_note,
     to_json,
 )
 
@@ -71,6 +75,8 @@ def encode_entry(entry: Entry, interner: Interner) -> dict[str, Any]:
         "latency": [[row.hour_s, *row.key, *plain_latency(row.latency)] for row in entry.latency],
         "tenants": [[*key, numerator] for key, numerator in entry.tenant_costs.items()],
         "counters": entry.counter_bases,
+        "notes": [[row.hour_s, *row.key, *plain_note(row.note)] for row in entry.notes],
+        "node": [[hour_s, asdict(node)] for hour_s, node in entry.node_facts.items()],
     }
     record.update({key: value for key, value in optional.items() if value})
     return record
@@ -95,6 +101,8 @@ def decode_entry(record: Mapping[str, Any], keys: list[RowKey]) -> Entry:
         latency=[LatencyRow(row[0], LatencyKey(*row[1:5]), latency_of(*row[5:])) for row in record.get("latency", ())],
         tenant_costs={TenantKey(*key): numerator for *key, numerator in record.get("tenants", ())},
         counter_bases=_counter_bases(record.get("counters", {})),
+        notes=[NoteRow(row[0], HolderKey(*row[1:3]), HolderNote(*row[3:])) for row in record.get("notes", ())],
+        node_facts={hour_s: NodeNote(**node) for hour_s, node in record.get("node", ())},
         hours_only=record.get("hours_only", False),
     )
 

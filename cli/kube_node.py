@@ -20,7 +20,7 @@ from collectors.holder import Holder
 from collectors.kube_api import KubeApi
 from collectors.kube_dra import DeviceKey, DraDevice, ResourceSlices, uuids
 from collectors.kube_endpoint import KubeEndpoint, in_cluster
-from collectors.kube_node import read_node
+from collectors.kube_node import NodeFacts, read_node
 from collectors.kube_owners import Dimension, dimensions_of, label_keys
 from collectors.kube_pods import Kept, PodCache
 from collectors.pod_resources import PodResources
@@ -46,6 +46,8 @@ class KubeNode:
     pods: PodCache
     slices: ResourceSlices
     dimensions: tuple[Dimension, ...]
+    node: NodeFacts | None = None
+    """What the API server said of the node; ``None`` until it did."""
     _claims: Mapping[DeviceKey, str | None] = field(default_factory=dict[DeviceKey, str | None])
     _slices_error: SourceError | None = None
 
@@ -73,6 +75,8 @@ class KubeNode:
             pod_uid=pod.uid,
             dimensions=dimensions_of(self.dimensions, pod.labels, pod.namespace),
             work_group=work_group(pod),
+            run=pod.run,
+            requested_devices=self.holdings.given(holder),
         )
 
     def read_pages(self, agent: NodeAgent, pages: PodPages, stop: threading.Event) -> None:
@@ -106,7 +110,8 @@ class KubeNode:
             raise self._slices_error  # nobody asked again yet
 
     def _identity(self) -> CloudIdentity | None:
-        return read_node(self.api, self.name).cloud_identity()
+        self.node = read_node(self.api, self.name)
+        return self.node.cloud_identity()
 
     def _check_pods(self) -> None:
         error = self.pods.health().error

@@ -19,6 +19,7 @@ from agent.app import AgentApp
 from agent.budget import CpuBudget
 from agent.daemon import HolderSource, HostReader, NodeAgent, Parts, UsageReader
 from agent.holdings import ProcessHoldings
+from agent.hour_notes import HourNotes
 from agent.installation import Installation
 from agent.node_families import NodeFamilies
 from agent.node_state import NodeStates
@@ -28,6 +29,7 @@ from agent.sampler import Sampler
 from agent.store import StateStore
 from cli.config import Config
 from cli.kube_settings import runs_in_kubernetes
+from cli.node_note import node_note
 from cli.node_options import NodeOptions, Simulation
 from cli.node_prices import NodePrices
 from cli.process_memory import collect_rarely
@@ -146,6 +148,7 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
             usage=sources.usage,
             fill=None if sources.dcgm is None else _filler(sources.dcgm),
             serving=None if serving is None else serving.serving,
+            notes=HourNotes(where.facts, lambda: node_note(config, name, sources.identity, sources.kube)),
         )
     )
     app = AgentApp(agent, NodeFamilies(agent, prices, where), NodeStates(agent, prices, where), name)

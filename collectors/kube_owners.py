@@ -47,8 +47,14 @@ _TRAINING_KINDS: Mapping[str, str] = MappingProxyType(
     {kind.lower(): kind for kind in ("PyTorchJob", "MPIJob", "TFJob", "XGBoostJob", "PaddleJob", "JAXJob", "MXJob")}
 )
 
-WORKLOAD_LABELS = frozenset({*_MARKS, _TRAINING_JOB, _TRAINING_OPERATOR, _TEMPLATE_HASH, _ROLLOUT_HASH})
-"""The labels that :func:`workload_of` looks at."""
+_RAY_KIND, _RAY_NAME = "ray.io/originated-from-crd", "ray.io/originated-from-cr-name"
+"""What a Ray cluster was made for, such as a RayJob, where the pods bear it."""
+_RUN_KINDS = frozenset({*_TRAINING_KINDS.values(), "TrainingJob", "JobSet", "Job"})
+
+WORKLOAD_LABELS = frozenset(
+    {*_MARKS, _RAY_KIND, _RAY_NAME, _TRAINING_JOB, _TRAINING_OPERATOR, _TEMPLATE_HASH, _ROLLOUT_HASH}
+)
+"""The labels that :func:`workload_of` and :func:`run_of` look at."""
 
 _CRONJOB_DIGITS = 8
 _CRONJOB_MINUTES = range(25_000_000, 50_000_000)
@@ -76,6 +82,21 @@ def workload_of(pod_name: str, owner: Owner | None, labels: Mapping[str, str], n
     if owner.kind == "Node":
         return Workload("StaticPod", pod_name.removesuffix(f"-{node or owner.name}"))
     return Workload(owner.kind, owner.name)
+
+
+def run_of(workload: Workload, owner: Owner | None, labels: Mapping[str, str]) -> str:
+    """The name of the job that a pod is of, which ends where the job ends; empty for what runs on.
+
+    Args:
+        workload: the pod's workload.
+        owner: its controller; a CronJob's pods are of the Job of that time.
+        labels: all its labels, or at least those of ``WORKLOAD_LABELS``.
+    """
+    if labels.get(_RAY_KIND) == "RayJob":
+        return labels.get(_RAY_NAME, "")
+    if workload.kind in _RUN_KINDS:
+        return workload.name
+    return owner.name if owner is not None and owner.kind == "Job" else ""
 
 
 def _by_label(owner: Owner | None, labels: Mapping[str, str]) -> Workload | None:

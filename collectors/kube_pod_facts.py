@@ -10,7 +10,7 @@ from typing import Literal
 
 from collectors.kube_errors import Malformed
 from collectors.kube_json import JsonObject, child, children, number, strings, text
-from collectors.kube_owners import Owner, Workload, workload_of
+from collectors.kube_owners import Owner, Workload, run_of, workload_of
 
 ContainerKind = Literal["main", "init", "ephemeral"]
 
@@ -90,6 +90,8 @@ class PodFacts:
     pod_ip: str | None = None
     static_uid: str | None = None
     """Of a static pod, the UID that its cgroup bears."""
+    run: str = ""
+    """The job that it is of, as :func:`collectors.kube_owners.run_of` tells it."""
 
     @property
     def finished(self) -> bool:
@@ -117,12 +119,13 @@ def pod_facts(pod: JsonObject, kept: Kept) -> PodFacts:
         raise Malformed(f"the API server gave a pod without UID, namespace or name: {dict(metadata)!r:.120}")
     labels, annotations = strings(metadata, "labels"), strings(metadata, "annotations")
     owner = _controller(metadata)
+    workload = workload_of(name, owner, labels, text(pod, "spec", "nodeName"))
     return PodFacts(
         uid=uid,
         namespace=namespace,
         name=name,
         owner=owner,
-        workload=workload_of(name, owner, labels, text(pod, "spec", "nodeName")),
+        workload=workload,
         phase=text(pod, "status", "phase") or "Unknown",
         labels=_keep(labels, kept.labels),
         annotations=_keep(annotations, kept.annotations),
@@ -130,6 +133,7 @@ def pod_facts(pod: JsonObject, kept: Kept) -> PodFacts:
         host_network=child(pod, "spec").get("hostNetwork") is True,
         pod_ip=text(pod, "status", "podIP") or None,
         static_uid=annotations.get(CONFIG_HASH) or None,
+        run=run_of(workload, owner, labels),
     )
 
 

@@ -5,8 +5,8 @@ exactly from ``gpu_ns`` and the price named by ``price_id``. An hour may be clos
 (late energy of a device that came back, a clock that stepped back); the highest revision replaces the others.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -113,6 +113,58 @@ class PriceNote:
     estimate: bool
 
 
+class HolderKey(NamedTuple):
+    """A holder, as the rows of usage, work and latency name it."""
+
+    holder_kind: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class HolderNote:
+    """Who a holder is beyond its name, as it was last seen in the hour; empty is what is not known."""
+
+    workload_kind: str = ""
+    """Such as ``Deployment``."""
+    workload: str = ""
+    """Its name."""
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
+    pod_uid: str = ""
+    team: str = ""
+    environment: str = ""
+    run: str = ""
+    """The job that it ran in: name of the Job, PyTorchJob, RayJob, ..., or id of the Slurm job."""
+    requested_devices: int | None = None
+    """How many devices, replicas or MIG instances it was given; ``None`` where nobody gives any."""
+    dimensions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The installation's own dimensions beside team and environment, where known."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNote:
+    """What the node was in the hour, as it was last seen; empty and ``None`` are what is not known."""
+
+    node: str = ""
+    cluster: str = ""
+    """As the installation calls it."""
+    provider: str = ""
+    """``aws``, ``azure`` or ``gcp``."""
+    region: str = ""
+    zone: str = ""
+    instance_id: str = ""
+    instance_type: str = ""
+    capacity_type: str = ""
+    """``on_demand``, ``spot``, ``reserved`` or ``capacity_block``."""
+    gpu_count: int | None = None
+    """Devices that the agent knows on the node, whether or not they answer."""
+    vcpus: int | None = None
+    memory_bytes: int | None = None
+    booted_s: int | None = None
+    """When the machine was booted, seconds since the Unix epoch."""
+
+
 @dataclass(slots=True)
 class HourBook:
     """The books of one hour of one node."""
@@ -130,6 +182,13 @@ class HourBook:
     work: dict[WorkKey, int] = field(default_factory=dict[WorkKey, int])
     """What was produced; a token stands once."""
     latency: dict[LatencyKey, LatencySum] = field(default_factory=dict[LatencyKey, LatencySum])
+    holders: dict[HolderKey, HolderNote] = field(default_factory=dict[HolderKey, HolderNote])
+    """Those of whom more is known than their name."""
+    node_facts: NodeNote | None = None
+
+
+NOTE_COLUMNS = tuple(each.name for each in fields(HolderNote))
+_NODE_COLUMNS = tuple(each.name for each in fields(NodeNote))
 
 
 def hour_name(hour_s: int) -> str:
@@ -168,6 +227,9 @@ def to_json(book: HourBook) -> dict[str, Any]:
         "work": [[*key, amount] for key, amount in sorted(book.work.items())],
         "latency_columns": [*LatencyKey._fields, "count", "sum_ns", "buckets"],
         "latency": [[*key, *plain_latency(latency)] for key, latency in sorted(book.latency.items(), key=_first)],
+        "holders_columns": [*HolderKey._fields, *NOTE_COLUMNS],
+        "holders": [[*key, *plain_note(note)] for key, note in sorted(book.holders.items(), key=_first)],
+        "node_facts": None if book.node_facts is None else asdict(book.node_facts),
     }
 
 
@@ -181,7 +243,25 @@ def latency_of(count: int, sum_ns: int, buckets: Iterable[tuple[int, int]]) -> L
     return LatencySum(count, sum_ns, {int(bound_ns): int(number) for bound_ns, number in buckets})
 
 
-def _first(item: tuple[LatencyKey, LatencySum]) -> LatencyKey:
+def plain_note(note: HolderNote) -> list[Any]:
+    """As JSON values in the order of :data:`NOTE_COLUMNS`."""
+    return [getattr(note, name) for name in NOTE_COLUMNS]
+
+
+def node_note_of(data: Mapping[str, Any] | None) -> NodeNote | None:
+    """A node's facts from JSON; those that this version does not know are left out."""
+    return None if data is None else NodeNote(**{name: data[name] for name in _NODE_COLUMNS if name in data})
+
+
+def _notes_of(data: Mapping[str, Any]) -> Iterator[tuple[HolderKey, HolderNote]]:
+    columns = data.get("holders_columns", ())
+    for row in data.get("holders", ()):
+        told = dict(zip(columns, row, strict=True))
+        note = HolderNote(**{name: told[name] for name in NOTE_COLUMNS if name in told})
+        yield HolderKey(told["holder_kind"], told["holder"]), note
+
+
+def _first(item: tuple[tuple[str, ...], object]) -> tuple[str, ...]:
     return item[0]
 
 
@@ -204,6 +284,8 @@ def from_json(data: Mapping[str, Any]) -> HourBook:
             profile=list(data["profile"]),
             work={WorkKey(*row[:5]): int(row[5]) for row in data.get("work", ())},
             latency={LatencyKey(*row[:4]): latency_of(*row[4:]) for row in data.get("latency", ())},
+            holders=dict(_notes_of(data)),
+            node_facts=node_note_of(data.get("node_facts")),
         )
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"hour {data.get('hour_utc')!r} is not whole: {error!r}") from error

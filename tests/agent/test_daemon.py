@@ -1,6 +1,7 @@
 """The loop as a whole, on a source and a clock of our own: what is shown, served and kept."""
 
 import json
+import os
 import threading
 from dataclasses import replace
 from datetime import date
@@ -12,7 +13,8 @@ from agent.app import AgentApp
 from agent.budget import CpuBudget
 from agent.daemon import NodeAgent, Parts
 from agent.holdings import Holdings
-from agent.installation import Installation
+from agent.hour_notes import HourNotes
+from agent.installation import HolderFacts, Installation
 from agent.node_families import NodeFamilies
 from agent.node_state import NodeStates
 from agent.opening import open_books
@@ -25,7 +27,7 @@ from collectors.errors import DeviceLost, Unavailable
 from collectors.holder import Holder
 from collectors.host import HostReading
 from collectors.readings import DeviceSweep, XidEvent
-from ledger.hours import PriceNote
+from ledger.hours import HolderKey, NodeNote, PriceNote, from_json
 from ledger.price import Price
 from tests.agent.readings import FACTS, reading
 
@@ -101,6 +103,7 @@ class Rig:
         self.folder = folder
         self.clock = Clock()
         self.source = Source(self.clock)
+        self.teams = {"a": "search"}
         self.open()
 
     def open(self):
@@ -110,13 +113,26 @@ class Rig:
         accountant = open_books(self.store, self.clock, settings, lambda _: ("p", note))
         sampler = Sampler(self.source, self.clock, 1)
         parts = Parts(
-            settings, self.clock, sampler, self.source, self.store, accountant, CpuBudget(None), lambda ns: ns, Host()
+            settings,
+            self.clock,
+            sampler,
+            self.source,
+            self.store,
+            accountant,
+            CpuBudget(None),
+            lambda ns: ns,
+            Host(),
+            notes=HourNotes(self.facts, lambda: NodeNote("n", "eu-1")),
         )
         self.agent = NodeAgent(parts)
         prices, where = Prices(), Installation("n", "1.0")
         self.app = AgentApp(
             self.agent, NodeFamilies(self.agent, prices, where), NodeStates(self.agent, prices, where), "n"
         )
+
+    def facts(self, holder):
+        team = self.teams.get(holder.name)
+        return None if team is None else HolderFacts(dimensions={"team": team})
 
     def sweep(self, seconds=1, times=1):
         for _ in range(times):
@@ -226,6 +242,32 @@ def test_idle_energy_is_not_shown_as_zero_while_idle_power_is_not_learnt(rig):
     assert (rows["idle"]["joules"], rows["idle"]["energy_method"]) == (None, "idle_unknown")
     assert rows["active"]["joules"] == 3000
     assert {row["account"]: row["joules"] for row in state["totals"]["accounts"]} == {"active": 3000, "idle": None}
+
+
+def test_a_closed_hour_says_who_its_holders_were_and_what_the_node_was(rig):
+    rig.sweep(600, times=8)
+    closed, current = map(from_json, json.loads(rig.app.hours(None))["hours"])
+
+    assert [note.team for note in closed.holders.values()] == ["search"]
+    assert closed.holders == current.holders
+    assert closed.node_facts == NodeNote("n", "eu-1", gpu_count=1, booted_s=START // NS_PER_SECOND)
+
+
+def test_who_a_holder_was_outlives_a_kill_and_an_edit_splits_no_row(rig):
+    rig.sweep(60, times=3)
+    before = len(rig.store.books.hours[START // NS_PER_SECOND].rows)
+    rig.teams["a"] = "ads"
+    rig.sweep(60)
+    os.close(rig.store._lock)
+    rig.store._file.close()
+    rig.teams.clear()
+    rig.open()
+    rig.sweep(600, times=7)
+
+    hour = from_json(json.loads(rig.app.hours(None))["hours"][0])
+    assert hour.holders[HolderKey("container", "a")].team == "ads"
+    held = [key for key in hour.rows if key.cell.holder == "a"]
+    assert len(held) == before
 
 
 def test_a_closed_hour_is_served_from_the_journal_with_its_profile(rig):

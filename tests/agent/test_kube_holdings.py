@@ -129,6 +129,19 @@ def test_replicas_are_counted_by_what_is_offered(rig):
     assert holdings.replicas == {GPU: 4}
 
 
+def test_a_container_was_given_as_many_as_the_kubelet_names(rig):
+    assert rig.given(MAIN) is None
+    rig.kubelet.pods = (given(f"{GPU}::0", f"{GPU}::2"), given(f"{GPU}::1", name="other"))
+    rig.poll()
+    rig.holdings([])
+
+    assert [rig.given(holder) for holder in (MAIN, pod_holder("ml", "other", "main"), Holder("user", "ann"))] == [
+        2,
+        1,
+        None,
+    ]
+
+
 def test_gke_ids_are_found_by_index(rig):
     rig.kubelet.pods = (given("nvidia0"),)
     rig.poll()

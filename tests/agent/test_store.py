@@ -5,11 +5,11 @@ import os
 import pytest
 
 from agent.books import FINISHED, Books, Meter
-from agent.entry import Base, Control, Entry, Row
+from agent.entry import Base, Control, Entry, NoteRow, Row
 from agent.log_file import decode_line, encode_line
 from agent.store import StateStore
 from collectors.errors import Misconfigured
-from ledger.hours import CellKey, ClockStep, PriceNote, RowKey
+from ledger.hours import CellKey, ClockStep, HolderKey, HolderNote, NodeNote, PriceNote, RowKey
 
 HOUR = 1_763_791_200
 NOTE = PriceNote(2_000_000_000, "config", "2026-01-01", "on_demand", False)
@@ -74,6 +74,44 @@ def test_what_was_saved_comes_back_after_a_kill(opened):
     assert again.bases == books.bases
     assert again.hours == books.hours
     assert (again.idle_mw, again.prices, again.last_price) == (books.idle_mw, books.prices, books.last_price)
+
+
+def test_notes_come_back_after_a_kill_and_go_into_the_journal(opened):
+    key, note, node = HolderKey("container", "a"), HolderNote(team="ads", dimensions={"k": "v"}), NodeNote("n", "eu")
+    store = opened()
+    store.save([entry(1)])
+    store.save([Entry(2, notes=[NoteRow(HOUR, key, HolderNote(team="search"))])])
+    store.save([Entry(3, notes=[NoteRow(HOUR, key, note)], node_facts={HOUR: node})])
+    kill(store)
+
+    again = opened()
+    again.close_hours_but(HOUR + 3600)
+
+    closed = again.journal.read(HOUR)
+    assert (closed.holders, closed.node_facts) == ({key: note}, node)
+    assert len(closed.rows) == 1
+
+
+def test_notes_that_waited_for_the_disk_are_kept(opened, monkeypatch):
+    key, store = HolderKey("container", "a"), opened()
+    store.save([entry(1)])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        store.save([Entry(2, notes=[NoteRow(HOUR, key, HolderNote(team="ads"))], node_facts={HOUR: NodeNote("n")})])
+        store.save([entry(3)])
+    store.save([entry(4)])
+    assert store.books.hours[HOUR].holders == {key: HolderNote(team="ads")}
+    assert store.books.hours[HOUR].node_facts == NodeNote("n")
+
+
+def test_a_note_of_an_hour_that_is_closed_opens_none(opened):
+    store = opened()
+    store.save([Entry(1, notes=[NoteRow(HOUR, HolderKey("a", "b"), HolderNote())], node_facts={HOUR: NodeNote()})])
+    assert store.books.hours == {}
 
 
 def test_a_record_that_the_snapshot_already_holds_is_not_booked_twice(opened):

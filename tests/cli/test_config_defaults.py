@@ -14,6 +14,7 @@ DEFAULTS = {
         "method_hold_seconds": 60.0,
         "idle_learning_seconds": 60.0,
         "node_name": "",
+        "cluster_name": "",
         "data_dir": "wattledger-data",
     },
     "server": {

@@ -9,6 +9,7 @@ from collectors.kube_owners import (
     Workload,
     dimensions_of,
     label_keys,
+    run_of,
     workload_of,
 )
 
@@ -75,6 +76,39 @@ def test_only_a_number_of_minutes_makes_a_job_a_cronjobs(job, workload):
 )
 def test_an_operators_label_goes_before_the_owner(owner, labels, workload):
     assert workload_of("p", Owner(owner, "o-12345"), labels) == Workload(*workload)
+
+
+@pytest.mark.parametrize(
+    ("owner", "labels", "run"),
+    [
+        (("Job", "train"), {}, "train"),
+        (("Job", "nightly-29384760"), {}, "nightly-29384760"),
+        (("PyTorchJob", "x"), {"training.kubeflow.org/job-name": "t"}, "t"),
+        (("Job", "js-workers-0"), {"jobset.sigs.k8s.io/jobset-name": "js"}, "js"),
+        (
+            ("RayCluster", "tune-x7k2p"),
+            {
+                "ray.io/cluster": "tune-x7k2p",
+                "ray.io/originated-from-crd": "RayJob",
+                "ray.io/originated-from-cr-name": "tune",
+            },
+            "tune",
+        ),
+        (
+            ("RayCluster", "api-x7k2p"),
+            {"ray.io/originated-from-crd": "RayService", "ray.io/originated-from-cr-name": "api"},
+            "",
+        ),
+        (("RayCluster", "tune-raycluster-x7k2p"), {"ray.io/cluster": "tune-raycluster-x7k2p"}, ""),
+        (("ReplicaSet", "llm-5d9f"), {"pod-template-hash": "5d9f"}, ""),
+    ],
+)
+def test_a_run_is_what_ends_with_its_job(owner, labels, run):
+    assert run_of(workload_of("p", Owner(*owner), labels), Owner(*owner), labels) == run
+
+
+def test_a_pod_that_nobody_owns_is_of_no_run():
+    assert not run_of(workload_of("p", None, {}), None, {})
 
 
 def test_an_empty_label_says_nothing():

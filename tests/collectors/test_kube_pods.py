@@ -345,6 +345,12 @@ def facts(kept=None, **more):
     return pod_facts(pod("a", **more), kept or Kept())
 
 
+def test_a_job_s_pod_says_what_run_it_is_of():
+    owners = [{"kind": "Job", "name": "nightly-29384760", "controller": True}]
+    found = facts(metadata={"ownerReferences": owners})
+    assert (found.workload, found.run) == (Workload("CronJob", "nightly"), "nightly-29384760")
+
+
 def test_a_pods_facts():
     owner = {"kind": "ReplicaSet", "name": "llm-5d9", "controller": True}
     found = facts(
