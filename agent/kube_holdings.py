@@ -142,6 +142,17 @@ class KubeHoldings:
             if self.pods.present(each.namespace, each.pod) and now_ns - since[each.namespace, each.pod] <= GRACE_NS
         ]
 
+    def claimed(self) -> frozenset[tuple[str, str, str]]:
+        """(driver, pool, device) of each GPU that the kubelet's last answer names in a claim."""
+        return frozenset(
+            (device.driver, device.pool, device.device)
+            for pod in self._holding
+            for container in pod.containers
+            for claim in container.claims
+            for device in claim.devices
+            if device.driver in self.accepted.drivers
+        )
+
     def holdings(self, pids: Collection[int]) -> Holdings:
         """What is known now."""
         by_pid = self._by_pid(pids)

@@ -50,6 +50,8 @@ class KubeNode:
     """What the API server said of the node; ``None`` until it did."""
     _claims: Mapping[DeviceKey, str | None] = field(default_factory=dict[DeviceKey, str | None])
     _slices_error: SourceError | None = None
+    _sought: frozenset[DeviceKey] = frozenset()
+    """Claimed devices that the ResourceSlices did not tell when they were last listed."""
 
     def start(self, agent: NodeAgent, identify: Callable[[CloudIdentity | None], None], stop: threading.Event) -> None:
         """Follow the API server and ask the kubelet until ``stop`` is set; ``identify`` is told what the node is."""
@@ -97,15 +99,16 @@ class KubeNode:
             _log.warning("kubelet: %s", words)
 
     def _read_slices(self) -> None:
+        untold = self.holdings.claimed() - self._claims.keys()
         try:
-            devices = self.slices.read_if_due()
+            devices = self.slices.read_if_due(hurry=not untold <= self._sought)
         except Unsupported:
             devices = dict[DeviceKey, DraDevice]()  # a cluster without dynamic resource allocation has no claims
         except SourceError as error:
             self._slices_error = error
             raise
         if devices is not None:
-            self._claims, self._slices_error = uuids(devices), None
+            self._claims, self._slices_error, self._sought = uuids(devices), None, untold
         if self._slices_error is not None:
             raise self._slices_error  # nobody asked again yet
 

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.tool("gcc")
 TIME, ACCOUNT_TIME = NAMES["time"][1], NAMES["time"][0]
 UP, AGE = "wattledger_collector_up", "wattledger_collector_age_seconds"
 STRANGE = "wattledger_device_ids_not_understood"
+SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 POD_UID = "11111111-1111-1111-1111-111111111111"
 NODE = {"metadata": {"name": "node-a", "labels": {}}, "spec": {}, "status": {}}
 PID = 4711
@@ -226,6 +227,36 @@ def test_one_device_given_to_two_pods_is_neithers(node, kube, kubelet):
     assert node.pods_named(later) == set()
     assert node.held(later, account="unattributed") > 1
     assert node.held(later, account="unallocated") == node.held(page, account="unallocated")
+
+
+def resource_slice(generation, *uuids):
+    devices = [{"name": f"gpu-{n}", "attributes": {"uuid": {"string": uuid}}} for n, uuid in enumerate(uuids)]
+    pool = {"name": "node-a", "generation": generation, "resourceSliceCount": 1}
+    spec = {"driver": "gpu.nvidia.com", "nodeName": "node-a", "pool": pool, "devices": devices}
+    return {"metadata": {"name": "slice"}, "spec": spec}
+
+
+def test_a_device_that_is_claimed_as_soon_as_it_is_offered_is_found_within_seconds(node, kube, kubelet):
+    kube.set(resource_slice(1), path=SLICES)
+    kubelet.answer()
+    node.start(kube.url)
+    node.agent.until("it is free", lambda s: node.held(s, account="unallocated") > 0)
+    kube.set(resource_slice(2, node.device.uuid), path=SLICES)
+    kubelet.answer(told_by.pod("ml", "train", claims=[told_by.claim("gpu.nvidia.com", "node-a", "gpu-0")]))
+    page = node.agent.until("the pod holds it", lambda s: node.held(s, pod="train") > 0)
+    assert page.value(STRANGE) == 0
+
+
+def test_a_claimed_device_whose_uuid_another_has_too_is_counted_named_and_neithers(node, kube, kubelet):
+    kube.set(resource_slice(1, node.device.uuid, node.device.uuid), path=SLICES)
+    kubelet.answer(told_by.pod("ml", "train", claims=[told_by.claim("gpu.nvidia.com", "node-a", "gpu-0")]))
+    node.start(kube.url)
+    page = node.agent.until("the claim is counted", lambda s: s.value(STRANGE) == 1)
+    node.until_said("kubelet", "gpu.nvidia.com node-a/gpu-0 of ml/train/main: the node's ResourceSlices do not tell")
+    later = node.after(page)
+    assert node.pods_named(later) == set()
+    assert node.held(later, account="unattributed") > node.held(page, account="unattributed")
+    assert f"one UUID to several devices, so none has it: {node.device.uuid}" in node.agent.said
 
 
 # The API server
