@@ -45,7 +45,7 @@ class Cluster:
         """Brings a cluster up; returns once its nodes are ready and pods can be made.
 
         Args:
-            nodes: names; each gets its own kubelet, containerd and device plugin, which offers nothing yet.
+            nodes: names; each gets its own kubelet, containerd and plugins, which offer nothing yet.
             stays: whether it outlives this process. Else whoever brings up the next one removes it, should it be left.
 
         Raises:
@@ -203,10 +203,13 @@ class Cluster:
         self._control.start_controllers()
         for node in self._nodes.values():
             node.write_devices({})
+            node.write_claimable({})
             node.start_kubelet()
             node.start_device_plugin()
         self._make_agent_account()
         self.wait_for_nodes()
+        for node in self._nodes.values():
+            node.start_dra_driver()  # its socket's folder is the kubelet's
         wait_until(self._pods_can_be_made, 30, "the namespace's default service account")
 
     def _pods_can_be_made(self) -> bool:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.cluster import build, machine
+from tests.cluster.claims import CLAIMS, CLASSES, claim, device_class
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterUnavailable
 from tests.conftest import REQUIRED
@@ -38,3 +39,23 @@ def run_pod(cluster):
     yield run
     for name in names:
         cluster.remove_pod(name)
+
+
+@pytest.fixture
+def make_claims(cluster):
+    """``make_claims({"mine": "gpu", "other": "mig"})``: claims by name, for devices of those types; gone afterwards."""
+    made = []
+
+    def make(collection, body):
+        cluster.admin.post(collection, body)
+        made.append(f"{collection}/{body['metadata']['name']}")
+
+    def claims(kinds):
+        for kind in sorted(set(kinds.values())):
+            make(CLASSES, device_class(kind))
+        for name, kind in kinds.items():
+            make(CLAIMS, claim(name, kind))
+
+    yield claims
+    for path in made:
+        cluster.admin.delete(path)

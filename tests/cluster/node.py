@@ -141,9 +141,6 @@ class Node:
             *("-kubeconfig", self._place.kubeconfig("admin")),
         )
 
-    def stop_dra_driver(self) -> None:
-        self._processes.stop(self._part("dradriver"))
-
     def write_claimable(self, devices: Mapping[str, Mapping[str, str | int | bool]]) -> None:
         """Says what the DRA driver publishes: device name to its attributes."""
         self._write("claimable.json", devices)

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from tests.cluster.claims import claiming
 from tests.cluster.pods import container, container_ids, pod
 from tests.fakedriver import profiles
 from tests.fakedriver.driver import FakeDriver, Process
@@ -12,6 +13,8 @@ from tests.integration.agent_process import NAMES, AgentProcess
 
 ACTIVITY = {0: 0.75, 1: 0.5}
 """Duty cycle of the whole and of the shared device."""
+CLAIM_ACTIVITY = (0.6, 0.25)
+"""Of the claimed device, and of the claimed MIG instance."""
 REPLICAS = 4
 SECONDS, ENERGY = NAMES["time"][0], NAMES["energy"][0]
 
@@ -21,22 +24,26 @@ LONG = 90
 
 
 class Node:
-    """One node: its fake driver with a whole, a shared and a MIG device, and its agent."""
+    """One node: its fake driver with a whole, a shared, a MIG and a claimable device, and its agent.
+
+    The claimable device and the larger MIG instance are given out by claims, the others by the device plugin.
+    """
 
     def __init__(self, cluster, name, folder, stack):
         self.cluster, self.name, self.node = cluster, name, cluster.nodes[name]
         (folder / "driver").mkdir(parents=True)
-        self.driver = stack.enter_context(
-            FakeDriver.create(folder / "driver", [profiles.h100(), profiles.h100(), profiles.h100()])
-        )
-        self.whole, self.shared, self.cut = self.driver.devices
+        self.driver = stack.enter_context(FakeDriver.create(folder / "driver", [profiles.h100() for _ in range(4)]))
+        self.whole, self.shared, self.cut, self.claimable = self.driver.devices
         self.migs = self.cut.mig(["1g.10gb", "3g.40gb"])
         self.whole.set(power_mw=400_000, utilization=ACTIVITY[0])
         self.shared.set(power_mw=300_000, utilization=ACTIVITY[1])
         self.shared.sampling(period_ms=200)
         self.cut.set(power_mw=200_000)
         self.migs[0].set(graphics=0.5, sm=0.4)
-        cluster.offer(name, {"nvidia.com/gpu": [self.whole.uuid], **self._shared_offer(), **self._mig_offer()})
+        self.claimable.set(power_mw=350_000, utilization=CLAIM_ACTIVITY[0])
+        self.migs[1].set(graphics=CLAIM_ACTIVITY[1], sm=0.2)
+        offered = {"nvidia.com/gpu": [self.whole.uuid], "nvidia.com/mig-1g": [self.migs[0].uuid]}
+        cluster.offer(name, {**offered, **self._shared_offer()})
         (folder / "token").write_text(cluster.token)
         settings = {
             "mode": "on",
@@ -58,16 +65,25 @@ class Node:
     def _shared_offer(self):
         return {"nvidia.com/gpu.shared": [f"{self.shared.uuid}::{n}" for n in range(REPLICAS)]}
 
-    def _mig_offer(self):
-        return {f"nvidia.com/mig-{n}g": [mig.uuid] for n, mig in zip((1, 3), self.migs, strict=True)}
+    def offer_claims(self, stack):
+        """Offer the devices of claims; the agent has been at work for a while by then."""
+        instance = {"uuid": self.migs[1].uuid, "type": "mig", "parentUUID": self.cut.uuid}
+        self.node.write_claimable({"gpu-3": {"uuid": self.claimable.uuid, "type": "gpu"}, "gpu-2-mig-9-4-3": instance})
+        stack.callback(self.node.write_claimable, {})
 
     def run(self, run_pod, name, devices, **more):
         """A pod here; its first process's PID."""
-        seen = run_pod(pod(name, container(devices=devices), node=self.name, **more))
-        return self.node.pids_of(seen["metadata"]["uid"], container_ids(seen)["main"])[0]
+        (pid,) = self.run_parts(run_pod, name, {"main": container(devices=devices)}, **more).values()
+        return pid
+
+    def run_parts(self, run_pod, name, parts, **more):
+        """A pod of these containers here; the first process's PID of each."""
+        seen = run_pod(pod(name, *parts.values(), node=self.name, **more))
+        ids = container_ids(seen)
+        return {part: self.node.pids_of(seen["metadata"]["uid"], ids[part])[0] for part in parts}
 
     def held_by(self, scrape, name, metric=SECONDS):
-        return scrape.total(metric, pod=name, namespace="default", container="main")
+        return scrape.total(metric, pod=name, namespace="default")
 
     def until_held(self, *names):
         """The first scrape in which each of these pods has been booked something."""
@@ -81,27 +97,40 @@ class Node:
 
 
 @pytest.fixture
-def nodes(cluster, tmp_path):
-    with ExitStack() as stack:
-        yield [Node(cluster, name, tmp_path / name, stack) for name in ("node-a", "node-b")]
+def stack():
+    with ExitStack() as entered:
+        yield entered
+
+
+@pytest.fixture
+def nodes(cluster, tmp_path, stack):
+    return [Node(cluster, name, tmp_path / name, stack) for name in ("node-a", "node-b")]
 
 
 def gained(before, after, name, **labels):
     return after.total(name, **labels) - before.total(name, **labels)
 
 
-def test_each_containers_seconds_and_joules_stand_under_its_own_labels_on_both_nodes(nodes, run_pod):
+def test_each_containers_seconds_and_joules_stand_under_its_own_labels_on_both_nodes(
+    nodes, run_pod, make_claims, stack
+):
+    make_claims({f"{kind}-of-{node.name}": kind for node in nodes for kind in ("gpu", "mig")})
     for n, node in enumerate(nodes):
+        node.offer_claims(stack)
         whole = node.run(run_pod, f"whole-{n}", {"nvidia.com/gpu": 1}, labels={"team": "vision"})
         big = node.run(run_pod, f"big-{n}", {"nvidia.com/gpu.shared": 1})
         small = node.run(run_pod, f"small-{n}", {"nvidia.com/gpu.shared": 2})
         sliced = node.run(run_pod, f"sliced-{n}", {"nvidia.com/mig-1g": 1})
         node.whole.processes([Process(pid=whole, share=0.7)])
         node.shared.processes([Process(pid=big, share=0.3), Process(pid=small, share=0.1)])
+        claimed = claim_both(node, run_pod, f"claiming-{n}")
         node.cut.processes([Process(pid=sliced, share=0.4, mig=node.migs[0].slot)])
+        node.claimable.processes([Process(pid=claimed["gpu"], share=0.5)])
 
     for n, node in enumerate(nodes):
-        before = node.after(node.until_held(f"whole-{n}", f"big-{n}", f"small-{n}", f"sliced-{n}"), 1)
+        names = [f"{name}-{n}" for name in ("whole", "big", "small", "sliced", "claiming")]
+        node.agent.until("each id is understood", lambda s: s.value("wattledger_device_ids_not_understood") == 0, LONG)
+        before = node.after(node.until_held(*names), 1)
         after = node.after(before)
         assert after.imbalance() is None
         whole = gained(before, after, NAMES["time"][1], gpu_uuid=node.whole.uuid)
@@ -113,11 +142,38 @@ def test_each_containers_seconds_and_joules_stand_under_its_own_labels_on_both_n
         cut = gained(before, after, NAMES["time"][1], gpu_uuid=node.cut.uuid)
         sliced = gained(before, after, SECONDS, pod=f"sliced-{n}")
         assert float(sliced) == pytest.approx(float(cut) / 7, rel=1e-6)
+        assert_claimed(node, before, after, f"claiming-{n}")
         info = after.find("wattledger_holder_info", pod=f"whole-{n}")
         assert [(one.labels["team"], one.labels["workload"]) for one in info] == [("vision", f"Pod/whole-{n}")]
         # Before the kubelet's first answer, and there alone, nobody can tell whose the work is.
         assert not gained(before, after, SECONDS, account="unattributed", gpu_uuid=node.whole.uuid)
         assert not [s for s in after.samples for label in s.labels if label.startswith("exported_")]
+
+
+def claim_both(node, run_pod, name):
+    """A pod whose one container claims a whole device and whose other one a MIG instance; PIDs by claim.
+
+    Where no process is seen on the instance it is theirs by the claim alone.
+    """
+    named = [{"name": kind, "resourceClaimName": f"{kind}-of-{node.name}"} for kind in ("gpu", "mig")]
+    parts = {kind: claiming(container(kind), kind) for kind in ("gpu", "mig")}
+    return node.run_parts(run_pod, name, parts, resourceClaims=named)
+
+
+def assert_claimed(node, before, after, name):
+    """The container with the device has all of it, the other one its instance's slices and what they drew."""
+    for metric, control in (NAMES["time"], NAMES["energy"]):
+        whole = gained(before, after, control, gpu_uuid=node.claimable.uuid)
+        assert gained(before, after, metric, pod=name, container="gpu") == whole > 0
+    assert not gained(before, after, SECONDS, gpu_uuid=node.claimable.uuid, account="unattributed")
+    cut = float(gained(before, after, NAMES["time"][1], gpu_uuid=node.cut.uuid))
+    for account, part in (("active", CLAIM_ACTIVITY[1]), ("idle", 1 - CLAIM_ACTIVITY[1])):
+        seconds = gained(before, after, SECONDS, pod=name, container="mig", mig=node.migs[1].uuid, account=account)
+        assert float(seconds) == pytest.approx(cut * 3 / 7 * part, rel=0.02)
+    drawn = gained(before, after, NAMES["energy"][1], gpu_uuid=node.cut.uuid)
+    # nothing of the chip's idle power is learnt yet, so its joules go by slices times activity: 3 x 0.25 to 1 x 0.5
+    joules = float(gained(before, after, ENERGY, pod=name, container="mig", mig=node.migs[1].uuid))
+    assert joules == pytest.approx(float(drawn) * 0.6, rel=0.02)
 
 
 def assert_shared(node, before, after, big, small):

@@ -3,12 +3,11 @@ import pytest
 from collectors.clock import SystemClock
 from collectors.pod_resources import PodResources
 from collectors.pod_resources_messages import ClaimedDevice
+from tests.cluster.claims import SLICES, claiming
 from tests.cluster.node import DRA_DRIVER
 from tests.cluster.pods import container, pod
 from tests.cluster.waiting import wait_until
 
-RESOURCE_API = "/apis/resource.k8s.io/v1"
-CLAIMS = f"{RESOURCE_API}/namespaces/default/resourceclaims"
 DEVICES = {
     "gpu-0": {"uuid": "GPU-5a0f2d8e-6f0c-5a3e-9a51-000000000010", "type": "gpu", "index": 0},
     "gpu-1-mig-9-4-1": {"uuid": "MIG-0b7c9a34-7a11-5d5e-8c44-000000000010", "type": "mig", "profile": "3g.40gb"},
@@ -16,40 +15,24 @@ DEVICES = {
 
 
 @pytest.fixture
-def claims(cluster):
+def claims(cluster, make_claims):
     """A device class for each type, and a claim of each that the tests' pods may name."""
     node = cluster.nodes["node-a"]
     node.write_claimable(DEVICES)
-    node.start_dra_driver()
-    made = []
-
-    def make(collection, body):
-        cluster.admin.post(collection, body)
-        made.append(f"{collection}/{body['metadata']['name']}")
-
-    for kind in ("gpu", "mig"):
-        chosen = f'device.driver == "{DRA_DRIVER}" && device.attributes["{DRA_DRIVER}"].type == "{kind}"'
-        selectors = [{"cel": {"expression": chosen}}]
-        make(f"{RESOURCE_API}/deviceclasses", {"metadata": {"name": kind}, "spec": {"selectors": selectors}})
-        request = {"name": "device", "exactly": {"deviceClassName": kind}}
-        make(CLAIMS, {"metadata": {"name": f"one-{kind}"}, "spec": {"devices": {"requests": [request]}}})
+    make_claims({"one-gpu": "gpu", "one-mig": "mig"})
     wait_until(lambda: published(cluster).keys() == DEVICES.keys(), 30, "the ResourceSlices")
     yield
-    for path in made:
-        cluster.admin.delete(path)
-    node.stop_dra_driver()
+    node.write_claimable({})
 
 
 def published(cluster):
-    slices = cluster.admin.get(f"{RESOURCE_API}/resourceslices")["items"]
-    return {device["name"]: device["attributes"] for one in slices for device in one["spec"].get("devices", [])}
+    slices = cluster.admin.get(SLICES)["items"]
+    return {device["name"]: device["attributes"] for one in slices for device in one["spec"].get("devices") or []}
 
 
 def test_claimed_devices_are_told_by_driver_pool_and_name_and_lead_to_their_uuids(cluster, claims, run_pod):
     claimed = [{"name": kind, "resourceClaimName": f"one-{kind}"} for kind in ("gpu", "mig")]
-    parts = [container(kind) for kind in ("gpu", "mig")]
-    for part in parts:
-        part["resources"] = {"claims": [{"name": part["name"]}]}
+    parts = [claiming(container(kind), kind) for kind in ("gpu", "mig")]
     run_pod(pod("claiming", *parts, node="node-a", resourceClaims=claimed))
     socket = cluster.nodes["node-a"].pod_resources_socket
     (told,) = PodResources(SystemClock(), socket_path=socket).read_if_due()
