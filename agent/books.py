@@ -88,12 +88,12 @@ class Books:
             self._add_row(row, entry)
         for control in entry.controls:
             self._add_control(control, entry)
-        self.bases.update(entry.bases)
         if entry.settled or entry.gone:
             self.former = [uuid for uuid in self.former if uuid not in (*entry.settled, *entry.gone)]
         for uuid in entry.gone:
             self.bases.pop(uuid, None)
             self.shape += 1
+        self.bases.update(entry.bases)
         for step in entry.steps:
             self.hour(step_hour(step)).steps.append(step)
         for done in entry.work:

@@ -114,7 +114,7 @@ class Entry:
     settled: list[str] = field(default_factory=list[str])
     """Devices whose energy since this boot's driver load is booked hereby."""
     gone: list[str] = field(default_factory=list[str])
-    """Devices of the former boot that this one does not have: they are let go."""
+    """Devices of the former boot that this one does not have: they are let go, before ``bases`` are set."""
     work: list[WorkRow] = field(default_factory=list[WorkRow])
     latency: list[LatencyRow] = field(default_factory=list[LatencyRow])
     tenant_costs: dict[TenantKey, int] = field(default_factory=dict[TenantKey, int])
@@ -133,6 +133,8 @@ class Entry:
         self.monotonic_ns = later.monotonic_ns
         self.rows = _summed(self.rows + later.rows)
         self.controls.extend(later.controls)
+        for uuid in later.gone:
+            self.bases.pop(uuid, None)
         self.bases.update(later.bases)
         self.names.update(later.names)
         self.prices.update(later.prices)
