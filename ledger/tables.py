@@ -303,7 +303,67 @@ LIFETIMES = Table(
 )
 """When each node existed, one row for each witness."""
 
-ALL = (USAGE, NODE_HOURS, PROFILE, WORK, PRICES, CHARGES, BILLS, COST, LIFETIMES)
+_CLOUD_PRICE: Columns = {
+    "provider": pl.String,
+    "region": pl.String,
+    "zone": pl.String,  # empty where the price is of the whole region
+    "instance_type": pl.String,
+    "since": TIME,  # in force from then until the next row of the same offer
+    "nano_usd_per_hour": pl.Int64,  # of the whole instance
+    "source": pl.String,
+    "read_through": TIME,  # the cloud was last asked then, and named no later change
+}
+
+SPOT_PRICES = Table(
+    "spot_prices",
+    _schema(_CLOUD_PRICE),
+    key=("provider", "region", "zone", "instance_type", "since"),
+    partition=(),
+)
+"""Changes of spot prices as the cloud published them; kept, since the cloud forgets them after 90 days."""
+
+ON_DEMAND_PRICES = Table(
+    "on_demand_prices",
+    _schema(_CLOUD_PRICE),
+    key=("provider", "region", "zone", "instance_type", "since"),
+    partition=(),
+)
+"""Changes of the cloud's list price."""
+
+INSTANCE_TYPES = Table(
+    "instance_types",
+    _schema(
+        {
+            "provider": pl.String,
+            "instance_type": pl.String,
+            "vcpus": pl.Int32,
+            "memory_mib": pl.Int64,
+            "gpu_count": pl.Int32,  # 0: none; of a fraction of a GPU: 1, see gpu_partition
+            "gpu_model": pl.String,  # as the provider calls it
+            "gpu_memory_mib": pl.Int64,  # of all GPUs together
+            "gpu_partition": pl.String,  # decimal part of a GPU that each is; "1" for whole ones
+            "read_at": TIME,
+        }
+    ),
+    key=("provider", "instance_type"),
+    partition=(),
+)
+"""What an instance is made of; ``node_split`` and lost GPUs are told by it."""
+
+ALL = (
+    USAGE,
+    NODE_HOURS,
+    PROFILE,
+    WORK,
+    PRICES,
+    CHARGES,
+    BILLS,
+    COST,
+    LIFETIMES,
+    SPOT_PRICES,
+    ON_DEMAND_PRICES,
+    INSTANCE_TYPES,
+)
 
 
 def empty(table: Table) -> pl.DataFrame:
