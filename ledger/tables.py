@@ -350,6 +350,14 @@ INSTANCE_TYPES = Table(
 )
 """What an instance is made of; ``node_split`` and lost GPUs are told by it."""
 
+EPOCHS = Table(
+    "epochs",
+    _schema({"epoch": pl.Int64, "claimed_at": TIME}),
+    key=("epoch",),
+    partition=(),
+)
+"""Each leadership that was claimed; every commit of every table bears the epoch under which it was made."""
+
 ALL = (
     USAGE,
     NODE_HOURS,
@@ -363,6 +371,7 @@ ALL = (
     SPOT_PRICES,
     ON_DEMAND_PRICES,
     INSTANCE_TYPES,
+    EPOCHS,
 )
 
 
