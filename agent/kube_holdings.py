@@ -42,6 +42,10 @@ class Pods(Protocol):
         """The pod and the container's name."""
         ...
 
+    def by_uid(self, uid: str) -> PodFacts | None:
+        """The pod, by the UID that its cgroup bears."""
+        ...
+
     def by_name(self, namespace: str, name: str) -> PodFacts | None:
         """The pod."""
         ...
@@ -196,12 +200,18 @@ class KubeHoldings:
         if identity.holder.kind == "system" or cgroup is None or cgroup.pod_uid is None:
             return identity.holder
         known = self.pods.by_container_id(cgroup.container_id) if cgroup.container_id else None
+        known = known or self._only_container(cgroup.pod_uid)
         if known is None:
             return None
         pod, container = known
         if pod.namespace in self.system_namespaces:
             return Holder("system", f"{pod.namespace}/{pod.workload.name}")
         return pod_holder(pod.namespace, pod.name, container)
+
+    def _only_container(self, pod_uid: str) -> tuple[PodFacts, str] | None:
+        """Where the API server has not told of a container yet, its pod tells whose it is if it has no other one."""
+        pod = self.pods.by_uid(pod_uid)
+        return None if pod is None or len(pod.containers) != 1 else (pod, next(iter(pod.containers)))
 
 
 @dataclass(frozen=True, slots=True)

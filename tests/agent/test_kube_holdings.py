@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from agent.holdings import Allocation
@@ -8,7 +10,7 @@ from collectors.device_ids import DeviceMaps
 from collectors.errors import Unavailable, Unsupported
 from collectors.holder import Holder
 from collectors.kube_owners import Workload
-from collectors.kube_pod_facts import PodFacts
+from collectors.kube_pod_facts import ContainerFacts, PodFacts
 from collectors.pod_resources_messages import ContainerDevices, DeviceIds, PodDevices
 from collectors.process_holders import ProcessIdentity, holder_of
 
@@ -53,6 +55,10 @@ class Kubelet:
 class Pods:
     def __init__(self):
         self.known = {}
+        self.uids = {}
+
+    def by_uid(self, uid):
+        return self.uids.get(uid)
 
     def by_container_id(self, container_id):
         return self.known.get(container_id)
@@ -176,6 +182,16 @@ def test_a_process_whose_pod_is_not_known_is_nobody_s_and_hurries_the_kubelet(ri
     assert rig.holdings([7]).by_pid == {}
     rig.poll()
     assert rig.kubelet.hurried == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("containers", "expected"), [(("main",), {7: pod_holder("ml", "train", "main")}), (("main", "sidecar"), {})]
+)
+def test_a_container_that_is_not_known_yet_is_its_pod_s_only_one_or_nobody_s(rig, containers, expected):
+    rig.pods.known.clear()
+    rig.pods.uids[UID] = replace(pod(), containers={name: ContainerFacts(name) for name in containers})
+
+    assert rig.holdings([7]).by_pid == expected
 
 
 def test_a_working_container_that_was_given_nothing_hurries_the_kubelet(rig):
