@@ -54,14 +54,6 @@ def in_cluster(environ: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Ku
     return KubeEndpoint(f"https://{f'[{host}]' if ':' in host else host}:{port}", folder / "token", folder / "ca.crt")
 
 
-def namespace_of(folder: Path = SERVICE_ACCOUNT) -> str | None:
-    """The namespace of this pod, where it has a service account."""
-    try:
-        return (folder / "namespace").read_text(encoding="ascii").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
 def read_token(file: Path) -> str:
     """The token that the file holds now.
 

@@ -316,11 +316,6 @@ class Scenario(Strict):
         return gpu.memory_gib * gpu.mig[profile][1] / models.MIG_MEMORY_SLICES
 
 
-def bundled_names() -> Sequence[str]:
-    """The scenarios that come with the product, ``default`` among them."""
-    return sorted(path.stem for path in BUNDLED.glob("*.yaml"))
-
-
 def load_scenario(path: Path | None = None, *, name: str = "default", seed: int | None = None) -> Scenario:
     """Read a scenario file, or the bundled one of this name; ``seed`` takes the place of the file's own.
 

@@ -11,7 +11,7 @@ import pytest
 from collectors import kube_api, kube_transport
 from collectors.errors import Misconfigured, Unavailable, Unsupported
 from collectors.kube_api import KubeApi, Resource
-from collectors.kube_endpoint import KubeEndpoint, in_cluster, namespace_of
+from collectors.kube_endpoint import KubeEndpoint, in_cluster
 from collectors.kube_errors import Busy, Expired, Malformed, Refused
 from collectors.kube_transport import Stopped
 from tests.collectors.kube_server import PODS, KubeServer, pod
@@ -391,10 +391,8 @@ def test_a_file_without_a_certificate_is_named(tmp_path):
 
 def test_a_pod_finds_its_server_by_its_environment(tmp_path):
     (tmp_path / "token").write_text("t")
-    (tmp_path / "namespace").write_text("monitoring\n")
     found = in_cluster({"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "6443"}, tmp_path)
     assert found == KubeEndpoint("https://10.96.0.1:6443", tmp_path / "token", tmp_path / "ca.crt")
-    assert namespace_of(tmp_path) == "monitoring"
 
 
 def test_an_address_of_version_6_stands_in_brackets(tmp_path):
@@ -405,7 +403,6 @@ def test_an_address_of_version_6_stands_in_brackets(tmp_path):
 def test_outside_a_pod_there_is_no_server_to_be_found(tmp_path):
     with pytest.raises(Misconfigured, match="KUBERNETES_SERVICE_HOST is not set"):
         in_cluster({}, tmp_path)
-    assert namespace_of(tmp_path) is None
 
 
 def test_a_pod_without_a_token_is_told_how_to_get_one(tmp_path):
