@@ -34,8 +34,6 @@ class EconomicsSettings(BaseModel):
     times as much for them."""
     cached_token_weight: float = Field(default=0.1, ge=0, le=1)
     """What an input token found in the cache costs, in input tokens that were worked out. It takes memory, no work."""
-    latency_histograms: bool = True
-    """Whether latencies are shown as histograms; they are most of a page's series. The journal keeps them anyhow."""
     objectives: tuple[Objective, ...] = ()
     """Latencies that users are promised."""
 

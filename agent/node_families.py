@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from agent.account_families import AccountFamilies
@@ -19,6 +19,8 @@ from exporters.exposition import Family, SeriesCache
 from exporters.gpu_families import DeviceHealth, GpuFamilies
 from exporters.host_families import HostFamilies
 from exporters.metric import Metric
+from exporters.metric_choice import MetricChoice
+from exporters.metric_settings import MetricsSettings
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -26,23 +28,27 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class NodeFamilies:
     """Builds the families of one agent; keeps label strings between scrapes."""
 
-    def __init__(self, agent: NodeAgent, prices: Prices, installation: Installation) -> None:
+    def __init__(
+        self,
+        agent: NodeAgent,
+        prices: Prices,
+        installation: Installation,
+        settings: MetricsSettings = MetricsSettings(),  # noqa: B008  (frozen)
+    ) -> None:
         self._agent = agent
         self._prices = prices
         self._installation = installation
         self._node = node = installation.node
         self._holders = installation.holders
         self._simulated = agent.parts.sampler.source_name == "simulated"
-        self._gpu = GpuFamilies(node, agent.parts.sampler.source_name)
+        self._choice = MetricChoice.of(settings.groups)
+        self._gpu = GpuFamilies(node, agent.parts.sampler.source_name, self._choice)
         self._host = HostFamilies(node)
         self._accounts = AccountFamilies(node, self._holders)
         self._info = SeriesCache(
             books.HOLDER_INFO, node, holder_labels=self._holders.names, dimensions=installation.dimensions
         )
-        serving = agent.parts.serving
-        self._work = WorkFamilies(
-            node, self._holders, histograms=serving is None or serving.booker.settings.latency_histograms
-        )
+        self._work = WorkFamilies(node, self._holders, self._choice, settings.histograms)
         self._caches: dict[str, SeriesCache] = {}
 
     def families(self) -> list[Family]:
@@ -98,13 +104,19 @@ class NodeFamilies:
             ((uuid, use.mig, kind, *self._holders.of(h.kind, h.name)), share)
             for uuid, use, h in uses
             for kind, share in (("used", use.used_share), ("requested", use.requested_share))
+            if self._choice.value(books.HOLDER_SHARE, kind)
         ]
         yield self._family(books.HOLDER_SHARE, shares)
-        yield self._family(
-            books.HOLDER_MEMORY,
-            (((uuid, u.mig, *self._holders.of(h.kind, h.name)), u.memory_bytes) for uuid, u, h in uses),
-        )
+        if self._choice.whole(books.HOLDER_MEMORY):
+            yield self._family(
+                books.HOLDER_MEMORY,
+                (((uuid, u.mig, *self._holders.of(h.kind, h.name)), u.memory_bytes) for uuid, u, h in uses),
+            )
         yield self._info.family((self._info_labels(holder), 1) for holder in holders)
+        if self._choice.whole(books.HOLDER_CPU_SECONDS):
+            yield from self._host_use(snapshot, holders)
+
+    def _host_use(self, snapshot: Snapshot, holders: Collection[Holder]) -> Iterable[Family]:
         used = [(h, snapshot.usage[h]) for h in holders if h in snapshot.usage]
         yield self._cache(books.HOLDER_CPU_SECONDS).exact_family(
             (self._holders.of(h.kind, h.name), usage.cpu_ns) for h, usage in used if usage.cpu_ns is not None

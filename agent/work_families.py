@@ -4,7 +4,7 @@ Owns which meter goes into which series. Work by holder is summed over its tenan
 and only where pages name any.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.account_families import COST_PLACES, cost_units
@@ -18,6 +18,7 @@ from exporters import catalogue_work as names
 from exporters.exposition import Family, Labels, SeriesCache, decimal
 from exporters.histogram import HistogramCache, Observed
 from exporters.metric import Metric
+from exporters.metric_choice import EVERYTHING, MetricChoice
 from ledger.hours import WorkKey
 
 _PHASE_SUFFIX = "_ns"
@@ -47,8 +48,15 @@ class _Place:
 class WorkFamilies:
     """Builds the families; keeps label strings between scrapes."""
 
-    def __init__(self, node: str, holders: HolderLabels, *, histograms: bool = True) -> None:
+    def __init__(
+        self,
+        node: str,
+        holders: HolderLabels,
+        choice: MetricChoice = EVERYTHING,
+        histograms: Collection[str] = names.LATENCIES.keys(),
+    ) -> None:
         self._holders = holders
+        self._choice = choice
         self._caches = {
             metric.name: SeriesCache(metric, node, holder_labels=holders.names)
             for metric in names.ALL
@@ -57,7 +65,7 @@ class WorkFamilies:
         self._histograms = {
             latency: HistogramCache(metric, node, holder_labels=holders.names)
             for latency, metric in names.LATENCIES.items()
-            if histograms
+            if latency in histograms
         }
         self._shape: int | None = None
 
@@ -122,8 +130,12 @@ class WorkFamilies:
     def _pages(self, serving: Serving) -> Iterable[Family]:
         views = [(key, view, self._of(view.holder or NOBODY)) for key, view in serving.booker.views.items()]
         yield self._family(names.TARGET_UP, (((key, *holder), int(view.up)) for key, view, holder in views))
-        yield self._family(names.TARGET_INFO, (((key, v.engine, *holder), 1) for key, v, holder in views if v.engine))
+        if self._choice.whole(names.TARGET_INFO):
+            engines = (((key, v.engine, *holder), 1) for key, v, holder in views if v.engine)
+            yield self._family(names.TARGET_INFO, engines)
         for metric, name in _GAUGES:
+            if not self._choice.whole(metric):
+                continue
             values: dict[Labels, float] = {}
             for _, view, holder in views:
                 for (model, gauge), value in view.gauges.items():
@@ -143,9 +155,16 @@ class WorkFamilies:
         ]
         for metric, name in _FIGURES:
             yield self._family(metric, ((labels, getattr(found, name)) for labels, found in models))
-        yield self._family(names.WORK_PER_JOULE, _by_key(models, lambda found: found.work_per_joule))
+        shown = _by_key(models, lambda found: found.work_per_joule)
+        of_kinds = ((labels, value) for labels, value in shown if self._choice.value(names.WORK_PER_JOULE, labels[0]))
+        yield self._family(names.WORK_PER_JOULE, of_kinds)
         yield self._family(names.COST_WITHIN_OBJECTIVE, _by_key(models, lambda found: found.within_objective_usd))
-        flops = [(self._of(holder), figures.flop_per_joule) for holder, figures in serving.figures.items()]
+        estimates = self._choice.whole(names.FLOP_PER_JOULE_ESTIMATE)
+        flops = [
+            (self._of(holder), figures.flop_per_joule)
+            for holder, figures in serving.figures.items()
+            if estimates or not any(found.work_per_joule for found in figures.models.values())
+        ]
         yield self._family(names.FLOP_PER_JOULE_ESTIMATE, flops)
 
     def _of(self, holder: Holder) -> Labels:

@@ -6,6 +6,7 @@ from cli.kube_settings import KubernetesSettings
 from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
 from collectors.serving_settings import ServingSettings
 from collectors.setting import BaseModel, ConfigDict
+from exporters.metric_settings import MetricsSettings
 from exporters.server_settings import ServerSettings
 from ledger.price_settings import PriceSettings
 
@@ -17,6 +18,7 @@ class Config(BaseModel):
 
     agent: AgentSettings = AgentSettings()
     server: ServerSettings = ServerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     prices: PriceSettings = PriceSettings()
     dcgm: DcgmSettings = DcgmSettings()
     host: HostSettings = HostSettings()

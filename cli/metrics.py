@@ -14,7 +14,8 @@ from exporters.metric import HOLDER, Metric
 @click.option("--markdown", "form", flag_value="markdown", help="The generated page docs/metrics.md.")
 @click.option("--json", "form", flag_value="json", help="One JSON list, for programs.")
 def metrics(words: tuple[str, ...], form: str | None) -> None:
-    """List every metric: name, labels, what it says. WORDS keep those whose name or help has them all.
+    """List every metric: name, labels, what it says, and the group of `metrics.groups` that shows it, if it is not
+    standard. WORDS keep those whose name or help has them all.
 
     \b
     Examples
@@ -42,6 +43,9 @@ def _show(words: tuple[str, ...]) -> None:
             click.secho(title, bold=True)
         for metric in group:
             click.echo(f"  {click.style(metric.name, fg='cyan')} {metric.kind} {_labels(metric)}\n      {metric.help}")
+            if metric.group:
+                values = f"of {', '.join(metric.details)} " if metric.details else ""
+                click.echo(f"      Shown {values}by group {metric.group}.")
 
 
 def _labels(metric: Metric) -> str:

@@ -151,7 +151,7 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
             notes=HourNotes(where.facts, lambda: node_note(config, name, sources.identity, sources.kube)),
         )
     )
-    app = AgentApp(agent, NodeFamilies(agent, prices, where), NodeStates(agent, prices, where), name)
+    app = AgentApp(agent, NodeFamilies(agent, prices, where, config.metrics), NodeStates(agent, prices, where), name)
     server = serve(config.server, app)
     what = "SIMULATED, nothing is measured" if simulated else "measuring"
     _log.info("wattledger %s on %s: %s, books in %s", _version(), platform.node(), what, store.folder)

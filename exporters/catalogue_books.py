@@ -77,18 +77,29 @@ HOLDER_SHARE = gauge(
     "ratio",
     ("gpu_uuid", "mig", "share", HOLDER),
     "A holder's part of the device in the last sweep; share is used (measured) or requested.",
+    group="sharing",
+    details=("used",),
 )
 HOLDER_MEMORY = gauge(
-    "holder_memory_used_bytes", "bytes", _HELD_PART, "Device memory that the holder's processes occupy."
+    "holder_memory_used_bytes",
+    "bytes",
+    _HELD_PART,
+    "Device memory that the holder's processes occupy.",
+    group="sharing",
 )
 HOLDER_CPU_SECONDS = counter(
-    "holder_cpu_seconds_total", "seconds", (HOLDER,), "CPU time of the holder, from its control group."
+    "holder_cpu_seconds_total",
+    "seconds",
+    (HOLDER,),
+    "CPU time of the holder, from its control group.",
+    group="host_use",
 )
 HOLDER_IO_BYTES = counter(
     "holder_io_bytes_total",
     "bytes",
     (HOLDER, "direction"),
     "Bytes that the holder read and wrote on block devices, from its control group.",
+    group="host_use",
 )
 SERIES_FOLDED = gauge(
     "series_folded_holders",

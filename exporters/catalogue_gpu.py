@@ -8,6 +8,16 @@ from exporters.metric import Metric, counter, gauge, info
 _DEVICE = ("gpu_uuid",)
 _PART = ("gpu_uuid", "mig")
 _ACTIVITY = ("gpu_uuid", "mig", "source")
+_MINOR_REASONS = (
+    "thermal",
+    "sync_boost",
+    "board_limit",
+    "low_utilization",
+    "reliability",
+    "app_clocks",
+    "base_clocks",
+)
+"""Set by hand, rare, or told more exactly by another reason: ``thermal`` is what newer drivers tell as two."""
 
 
 GPU_INFO = info(
@@ -19,6 +29,7 @@ GPU_BOARD_INFO = info(
     "gpu_board_info",
     ("gpu_uuid", "pci_bus_id", "serial", "architecture"),
     "Where a device sits and what is printed on it; empty where the driver does not tell.",
+    group="board",
 )
 MIG_INFO = info(
     "mig_info",
@@ -39,7 +50,7 @@ GPU_IMPLAUSIBLE = gauge(
     ("gpu_uuid", "check"),
     "1 while a reading cannot be true by the named check; kept as read, its time booked unmeasured.",
 )
-GPU_MIG_ENABLED = gauge("gpu_mig_enabled", "", _DEVICE, "1 when MIG mode is on, else 0.")
+GPU_MIG_ENABLED = gauge("gpu_mig_enabled", "", _DEVICE, "1 when MIG mode is on, else 0.", group="board")
 
 GPU_UTILIZATION = gauge(
     "gpu_utilization_ratio",
@@ -52,33 +63,44 @@ GPU_MEMORY_CONTROLLER = gauge(
     "ratio",
     _ACTIVITY,
     "NVML memory utilization: the share of time in which device memory was read or written.",
+    group="activity",
+    stands_in_for="gpu_dram_activity_ratio",
 )
 GPU_ENCODER = gauge(
     "gpu_encoder_utilization_ratio",
     "ratio",
     _ACTIVITY,
     "The share of time in which the video encoder was busy.",
+    group="media",
 )
 GPU_DECODER = gauge(
     "gpu_decoder_utilization_ratio",
     "ratio",
     _ACTIVITY,
     "The share of time in which the video decoder was busy.",
+    group="media",
 )
 GPU_JPEG = gauge(
-    "gpu_jpeg_utilization_ratio", "ratio", _ACTIVITY, "The share of time in which the JPEG engine was busy."
+    "gpu_jpeg_utilization_ratio",
+    "ratio",
+    _ACTIVITY,
+    "The share of time in which the JPEG engine was busy.",
+    group="media",
 )
 GPU_OFA = gauge(
     "gpu_ofa_utilization_ratio",
     "ratio",
     _ACTIVITY,
     "The share of time in which the optical flow engine was busy.",
+    group="media",
 )
 GPU_GRAPHICS_ACTIVITY = gauge(
     "gpu_graphics_activity_ratio",
     "ratio",
     _ACTIVITY,
     "The share of time in which a compute or graphics context was doing work.",
+    group="activity",
+    stands_in_for="gpu_utilization_ratio",
 )
 GPU_SM_ACTIVITY = gauge(
     "gpu_sm_activity_ratio",
@@ -87,7 +109,11 @@ GPU_SM_ACTIVITY = gauge(
     "The share of time in which a streaming multiprocessor had a warp in flight, mean over all of them.",
 )
 GPU_SM_OCCUPANCY = gauge(
-    "gpu_sm_occupancy_ratio", "ratio", _ACTIVITY, "Warps in flight to the most that the device can hold."
+    "gpu_sm_occupancy_ratio",
+    "ratio",
+    _ACTIVITY,
+    "Warps in flight to the most that the device can hold.",
+    group="activity",
 )
 GPU_TENSOR_ACTIVITY = gauge(
     "gpu_tensor_activity_ratio", "ratio", _ACTIVITY, "The share of time in which the tensor cores were busy."
@@ -102,13 +128,18 @@ GPU_DRAM_ACTIVITY = gauge(
 GPU_MEMORY_USED = gauge("gpu_memory_used_bytes", "bytes", _PART, "Device memory in use.")
 GPU_MEMORY_TOTAL = gauge("gpu_memory_total_bytes", "bytes", _PART, "Device memory there is.")
 GPU_MEMORY_RESERVED = gauge(
-    "gpu_memory_reserved_bytes", "bytes", _PART, "Device memory that driver and firmware keep for themselves."
+    "gpu_memory_reserved_bytes",
+    "bytes",
+    _PART,
+    "Device memory that driver and firmware keep for themselves.",
+    group="board",
 )
 GPU_PROCESSES = gauge(
     "gpu_processes",
     "",
     ("gpu_uuid", "mig", "type"),
     "Processes with a context on the device: compute, graphics, mps.",
+    group="sharing",
 )
 
 GPU_POWER = gauge(
@@ -117,8 +148,12 @@ GPU_POWER = gauge(
     ("gpu_uuid", "scope"),
     "Power as the driver reports it; scope is gpu, or module with the CPU on the module in it.",
 )
-GPU_POWER_INSTANT = gauge("gpu_power_instant_watts", "watts", _DEVICE, "Power at the instant of the reading.")
-GPU_POWER_AVERAGE = gauge("gpu_power_average_watts", "watts", _DEVICE, "Power averaged over one second by the driver.")
+GPU_POWER_INSTANT = gauge(
+    "gpu_power_instant_watts", "watts", _DEVICE, "Power at the instant of the reading.", group="power"
+)
+GPU_POWER_AVERAGE = gauge(
+    "gpu_power_average_watts", "watts", _DEVICE, "Power averaged over one second by the driver.", group="power"
+)
 GPU_POWER_LIMIT = gauge("gpu_power_limit_watts", "watts", _DEVICE, "The power limit in force.")
 GPU_TEMPERATURE = gauge("gpu_temperature_celsius", "celsius", _DEVICE, "Temperature of the GPU die.")
 GPU_MEMORY_TEMPERATURE = gauge(
@@ -129,6 +164,8 @@ GPU_CLOCK = gauge(
     "hertz",
     ("gpu_uuid", "clock"),
     "Clock rate now; clock is sm, memory, graphics or video.",
+    group="clocks",
+    details=("memory", "graphics", "video"),
 )
 
 GPU_THROTTLED = gauge(
@@ -136,19 +173,32 @@ GPU_THROTTLED = gauge(
     "",
     ("gpu_uuid", "reason"),
     "1 while the driver holds the clocks down for this reason; no series for a reason that is not in force.",
+    group="throttle",
+    stands_in_for="gpu_throttle_seconds_total",
 )
 GPU_THROTTLE_SECONDS = counter(
     "gpu_throttle_seconds_total",
     "seconds",
     ("gpu_uuid", "reason"),
     "Time since driver load in which clocks were held down for this reason, where the driver counts it.",
+    group="throttle",
+    details=_MINOR_REASONS,
 )
 
 GPU_ECC_VOLATILE = counter(
-    "gpu_ecc_volatile_errors_total", "", ("gpu_uuid", "severity"), "ECC errors since the driver was loaded."
+    "gpu_ecc_volatile_errors_total",
+    "",
+    ("gpu_uuid", "severity"),
+    "ECC errors since the driver was loaded.",
+    group="errors",
+    details=("corrected",),
 )
 GPU_ECC_AGGREGATE = counter(
-    "gpu_ecc_aggregate_errors_total", "", ("gpu_uuid", "severity"), "ECC errors in the life of the device."
+    "gpu_ecc_aggregate_errors_total",
+    "",
+    ("gpu_uuid", "severity"),
+    "ECC errors in the life of the device.",
+    group="errors",
 )
 GPU_REMAPPED_ROWS = counter(
     "gpu_remapped_rows_total",
@@ -173,14 +223,24 @@ GPU_XID_ERRORS = counter(
 )
 GPU_PCIE_REPLAYS = counter("gpu_pcie_replays_total", "", _DEVICE, "PCIe packets sent again after an error.")
 GPU_NVLINK_ERRORS = counter(
-    "gpu_nvlink_errors_total", "", ("gpu_uuid", "type"), "NVLink errors over all links, by type."
+    "gpu_nvlink_errors_total", "", ("gpu_uuid", "type"), "NVLink errors over all links, by type.", group="errors"
 )
 
 GPU_PCIE_RECEIVE_RATE = gauge(
-    "gpu_pcie_receive_bytes_per_second", "bytes_per_second", _DEVICE, "PCIe traffic into the device."
+    "gpu_pcie_receive_bytes_per_second",
+    "bytes_per_second",
+    _DEVICE,
+    "PCIe traffic into the device.",
+    group="traffic",
+    stands_in_for="gpu_pcie_receive_bytes_total",
 )
 GPU_PCIE_TRANSMIT_RATE = gauge(
-    "gpu_pcie_transmit_bytes_per_second", "bytes_per_second", _DEVICE, "PCIe traffic out of the device."
+    "gpu_pcie_transmit_bytes_per_second",
+    "bytes_per_second",
+    _DEVICE,
+    "PCIe traffic out of the device.",
+    group="traffic",
+    stands_in_for="gpu_pcie_transmit_bytes_total",
 )
 GPU_NVLINK_RECEIVE_RATE = gauge(
     "gpu_nvlink_receive_bytes_per_second",

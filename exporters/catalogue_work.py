@@ -40,14 +40,18 @@ END_TO_END_LATENCY = histogram(
     "end_to_end_latency_seconds", "seconds", _MODEL, "Time from a request's arrival to its end."
 )
 QUEUE_DEPTH = gauge("queue_depth", "", _MODEL, "Requests that wait, as the engine last told.")
-RUNNING_REQUESTS = gauge("running_requests", "", _MODEL, "Requests that are being worked on, as the engine last told.")
+RUNNING_REQUESTS = gauge(
+    "running_requests", "", _MODEL, "Requests that are being worked on, as the engine last told.", group="engine"
+)
 KV_CACHE_USAGE = gauge(
-    "kv_cache_usage_ratio", "ratio", _MODEL, "Used part of the key-value cache of the fullest engine."
+    "kv_cache_usage_ratio", "ratio", _MODEL, "Used part of the key-value cache of the fullest engine.", group="engine"
 )
 TARGET_UP = gauge(
     "serving_target_up", "", ("target", HOLDER), "1 when the page was read and understood at the last attempt, else 0."
 )
-TARGET_INFO = info("serving_target_info", ("target", "engine", HOLDER), "By which engine's names a page is read.")
+TARGET_INFO = info(
+    "serving_target_info", ("target", "engine", HOLDER), "By which engine's names a page is read.", group="engine"
+)
 WORK_GROUP_INFO = info(
     "work_group_info", (HOLDER, "work_group"), "Holders that bear one model together; rules add them up by it."
 )
@@ -77,12 +81,21 @@ JOULES_PER_OUTPUT_TOKEN = gauge("joules_per_output_token", "", _MODEL, "All ener
 JOULES_PER_TOTAL_TOKEN = gauge(
     "joules_per_total_token", "", _MODEL, "All energy of the window by its input, cached and output tokens."
 )
-WORK_PER_JOULE = gauge("work_per_joule", "", ("kind", *_MODEL), "Work of the window by its energy, by kind.")
+WORK_PER_JOULE = gauge(
+    "work_per_joule",
+    "",
+    ("kind", *_MODEL),
+    "Work of the window by its energy, by kind.",
+    group="efficiency",
+    details=("requests", "input_tokens", "cached_tokens"),
+)
 FLOP_PER_JOULE_ESTIMATE = gauge(
     "flop_per_joule_estimate",
     "",
     (HOLDER,),
     "Estimate: tensor activity times the chip's published dense 16-bit peak, by energy.",
+    group="efficiency",
+    stands_in_for="work_per_joule",
 )
 
 LATENCIES = {

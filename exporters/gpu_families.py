@@ -1,7 +1,7 @@
 """From readings of devices and MIG instances to families: one table, no arithmetic.
 
-Owns which field is shown under which metric, and the ``source`` of each activity. It must never fill in what a reading
-lacks.
+Owns which field is shown under which metric, the ``source`` of each activity, and which field stands in for one that a
+reading lacks, under its own name. It must never fill in what a reading lacks.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from collectors.readings import DeviceSweep, GpuReading, SourceName
 from exporters import catalogue_gpu as gpu
 from exporters.exposition import Family, Labels, SeriesCache
 from exporters.metric import Metric
+from exporters.metric_choice import EVERYTHING, MetricChoice
 
 Number = int | float | None
 Row = tuple[Labels, Number]
@@ -81,6 +82,18 @@ KEYED_VALUES: Final[tuple[tuple[Metric, Callable[[GpuReading], Mapping[str, Numb
 )
 """One series per device and key: scope, clock, reason, severity, type."""
 
+STANDS_IN: Final[Mapping[str, Callable[[GpuReading], bool]]] = {
+    gpu.GPU_GRAPHICS_ACTIVITY.name: lambda r: r.activity.duty_cycle is None,
+    gpu.GPU_MEMORY_CONTROLLER.name: lambda r: r.activity.dram is None,
+    gpu.GPU_THROTTLED.name: lambda r: not r.throttle.duration_ns,
+    gpu.GPU_PCIE_RECEIVE_RATE.name: lambda r: r.links.pcie_rx_bytes is None,
+    gpu.GPU_PCIE_TRANSMIT_RATE.name: lambda r: r.links.pcie_tx_bytes is None,
+}
+"""By metric: whether a reading lacks what it stands in for."""
+
+_THERMAL: Final = "thermal"
+_THERMAL_APART: Final = frozenset(("sw_thermal", "hw_thermal"))
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceHealth:
@@ -100,10 +113,12 @@ class GpuFamilies:
     Args:
         node: the value of the label ``node``.
         source: what the readings come from.
+        choice: what is shown.
     """
 
-    def __init__(self, node: str, source: SourceName) -> None:
+    def __init__(self, node: str, source: SourceName, choice: MetricChoice = EVERYTHING) -> None:
         self._source = source
+        self._choice = choice
         self._caches = {metric.name: SeriesCache(metric, node) for metric in gpu.ALL}
 
     def families(self, sweeps: Sequence[DeviceSweep]) -> list[Family]:
@@ -112,18 +127,16 @@ class GpuFamilies:
         parts = [part for sweep in sweeps for part in (sweep.device, *sweep.instances)]
         instances = [part for part in parts if part.mig]
         return [
-            self._family(gpu.GPU_INFO, (self._info(r) for r in devices)),
-            self._family(gpu.GPU_BOARD_INFO, (_board_info(r) for r in devices)),
-            self._family(gpu.MIG_INFO, (_mig_info(r) for r in instances)),
-            *(self._family(m, ((_part(r), of(r)) for r in parts)) for m, of in PART_VALUES),
-            *(self._family(m, ((self._counted(r), of(r)) for r in parts)) for m, of in COUNTED_ACTIVITY),
-            *(self._family(m, ((self._profiled(r), of(r)) for r in parts)) for m, of in PROFILED_ACTIVITY),
-            self._family(gpu.GPU_PROCESSES, _processes(parts)),
-            *(self._family(m, (((r.device.uuid,), of(r)) for r in devices)) for m, of in DEVICE_VALUES),
-            *(self._family(m, _keyed(devices, of)) for m, of in KEYED_VALUES),
-            self._caches[gpu.GPU_THROTTLE_SECONDS.name].exact_family(
-                ((r.device.uuid, reason), ns) for r in devices for reason, ns in r.throttle.duration_ns.items()
-            ),
+            self._family(gpu.GPU_INFO, map(self._info, devices)),
+            self._family(gpu.GPU_BOARD_INFO, map(_board_info, self._shown(gpu.GPU_BOARD_INFO, devices))),
+            self._family(gpu.MIG_INFO, map(_mig_info, instances)),
+            *self._table(PART_VALUES, parts, _part),
+            *self._table(COUNTED_ACTIVITY, parts, self._counted),
+            *self._table(PROFILED_ACTIVITY, parts, self._profiled),
+            self._family(gpu.GPU_PROCESSES, _processes(self._shown(gpu.GPU_PROCESSES, parts))),
+            *self._table(DEVICE_VALUES, devices, _device),
+            *(self._family(m, self._keyed(m, devices, of)) for m, of in KEYED_VALUES),
+            self._throttle_seconds(devices),
         ]
 
     def health_families(self, health: Sequence[DeviceHealth]) -> list[Family]:
@@ -144,6 +157,41 @@ class GpuFamilies:
     def _family(self, metric: Metric, rows: Iterable[Row]) -> Family:
         return self._caches[metric.name].family(rows)
 
+    def _shown(self, metric: Metric, readings: Sequence[GpuReading]) -> Sequence[GpuReading]:
+        """Those whose value is shown: all, none, or those that lack what the metric stands in for."""
+        if not self._choice.none(metric):
+            return readings
+        lacks = STANDS_IN.get(metric.name)
+        return () if lacks is None else [reading for reading in readings if lacks(reading)]
+
+    def _table(
+        self,
+        table: Iterable[tuple[Metric, Callable[[GpuReading], Number]]],
+        readings: Sequence[GpuReading],
+        labels: Callable[[GpuReading], Labels],
+    ) -> Iterator[Family]:
+        for metric, of in table:
+            yield self._family(metric, [(labels(r), of(r)) for r in self._shown(metric, readings)])
+
+    def _keyed(
+        self, metric: Metric, devices: Sequence[GpuReading], of: Callable[[GpuReading], Mapping[str, Number]]
+    ) -> Iterator[Row]:
+        whole = not metric.details or self._choice.whole(metric)
+        for reading in self._shown(metric, devices):
+            for key, value in of(reading).items():
+                if whole or self._choice.value(metric, key):
+                    yield (reading.device.uuid, key), value
+
+    def _throttle_seconds(self, devices: Iterable[GpuReading]) -> Family:
+        metric = gpu.GPU_THROTTLE_SECONDS
+        return self._caches[metric.name].exact_family(
+            ((r.device.uuid, reason), ns)
+            for r in devices
+            for reason, ns in r.throttle.duration_ns.items()
+            if self._choice.value(metric, reason)
+            or (reason == _THERMAL and not _THERMAL_APART & r.throttle.duration_ns.keys())
+        )
+
     def _info(self, reading: GpuReading) -> Row:
         facts = reading.device
         return (facts.uuid, str(facts.index), facts.name, facts.driver_version or "", self._source), 1
@@ -154,6 +202,10 @@ class GpuFamilies:
 
     def _profiled(self, reading: GpuReading) -> Labels:
         return (*_part(reading), reading.activity_source or self._source)
+
+
+def _device(reading: GpuReading) -> Labels:
+    return (reading.device.uuid,)
 
 
 def _part(reading: GpuReading) -> Labels:
@@ -179,12 +231,6 @@ def _mig_info(reading: GpuReading) -> Row:
         raise ValueError(f"not a MIG instance: {reading.device.uuid}")
     ids = (str(mig.gpu_instance_id), str(mig.compute_instance_id))
     return (reading.device.uuid, mig.uuid, mig.profile, *ids), 1
-
-
-def _keyed(devices: Iterable[GpuReading], of: Callable[[GpuReading], Mapping[str, Number]]) -> Iterator[Row]:
-    for reading in devices:
-        for key, value in of(reading).items():
-            yield (reading.device.uuid, key), value
 
 
 def _processes(parts: Iterable[GpuReading]) -> Iterator[Row]:

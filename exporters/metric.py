@@ -4,7 +4,7 @@ Owns the shape and its rules; the metrics themselves stand in ``exporters/catalo
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict, Unpack
 
 MetricKind = Literal["gauge", "counter", "info", "histogram"]
 Unit = Literal[
@@ -19,6 +19,20 @@ Unit = Literal[
     "usd",
     "usd_per_hour",
     "bytes_per_second",
+]
+Group = Literal[
+    "activity",
+    "board",
+    "clocks",
+    "efficiency",
+    "engine",
+    "errors",
+    "host_use",
+    "media",
+    "power",
+    "sharing",
+    "throttle",
+    "traffic",
 ]
 
 PREFIX: Final = "wattledger_"
@@ -49,6 +63,12 @@ class Metric:
     """One sentence for the reader of a dashboard."""
     since: str
     """The release that published it."""
+    group: Group | None = None
+    """The group of series that shows it; ``None`` for what is always shown."""
+    details: tuple[str, ...] = ()
+    """Where not empty, its group adds these values of its label alone; all others are always shown."""
+    stands_in_for: str = ""
+    """A metric without the prefix; where a device or holder lacks that one, this is shown without its group, too."""
 
     def label_names(self, holder_labels: tuple[str, ...]) -> tuple[str, ...]:
         """Every label in the order of exposition, ``node`` first, the holder's in place of :data:`HOLDER`."""
@@ -63,19 +83,31 @@ class Metric:
         return self.name.removesuffix(SUFFIXES[self.kind])
 
 
-def gauge(name: str, unit: Unit, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:
+class Shown(TypedDict, total=False):
+    """When a metric is shown; the fields of :class:`Metric`."""
+
+    group: Group
+    details: tuple[str, ...]
+    stands_in_for: str
+
+
+def gauge(
+    name: str, unit: Unit, labels: tuple[str, ...], text: str, since: str = "0.1.0", **shown: Unpack[Shown]
+) -> Metric:
     """A value that goes up and down; ``name`` without the prefix."""
-    return Metric(PREFIX + name, "gauge", unit, labels, text, since)
+    return Metric(PREFIX + name, "gauge", unit, labels, text, since, **shown)
 
 
-def counter(name: str, unit: Unit, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:
+def counter(
+    name: str, unit: Unit, labels: tuple[str, ...], text: str, since: str = "0.1.0", **shown: Unpack[Shown]
+) -> Metric:
     """A value that only grows, or starts again at zero; ``name`` without the prefix."""
-    return Metric(PREFIX + name, "counter", unit, labels, text, since)
+    return Metric(PREFIX + name, "counter", unit, labels, text, since, **shown)
 
 
-def info(name: str, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:
+def info(name: str, labels: tuple[str, ...], text: str, since: str = "0.1.0", **shown: Unpack[Shown]) -> Metric:
     """A constant 1 whose labels tell; ``name`` without the prefix."""
-    return Metric(PREFIX + name, "info", "", labels, text, since)
+    return Metric(PREFIX + name, "info", "", labels, text, since, **shown)
 
 
 def histogram(name: str, unit: Unit, labels: tuple[str, ...], text: str, since: str = "0.1.0") -> Metric:

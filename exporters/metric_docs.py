@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from exporters.catalogue import GROUPS
-from exporters.metric import HOLDER, HOST_HOLDER_LABELS, KUBERNETES_HOLDER_LABELS, Metric
+from exporters.metric import HOLDER, HOST_HOLDER_LABELS, KUBERNETES_HOLDER_LABELS, PREFIX, Metric
+from exporters.metric_choice import GROUPS as CHOICES
 
 _INTRODUCTION = f"""\
 # Metrics
@@ -17,18 +18,46 @@ Written by `wattledger metrics --markdown`; change `exporters/catalogue*.py` ins
 """
 
 
+_CHOICE = """\
+## Standard series, and groups of more
+
+The standard series are those that most people look at: at most 40 for a device or MIG instance and 25 for a holder
+of one device that serves one model, histograms apart. More come only with what is not everyday: an XID or an
+implausible reading, further accounts, methods or models, tenants, latency objectives.
+
+`metrics.groups` in the configuration adds groups, `[all]` every one of them. The column *shown* names the group of
+a metric, or of some values of its label: of `wattledger_gpu_clock_hertz`, for example, only `sm` is standard. Where a
+device or a holder lacks what a metric *stands in for*, it is shown without its group; of the throttle reasons
+`thermal` is, where the driver does not tell `sw_thermal` and `hw_thermal` apart. What is not shown is read and booked
+all the same. `metrics.histograms` chooses the histograms.
+
+| group | adds |
+| --- | --- |
+"""
+
+
 def render_markdown() -> str:
     """The whole page, ending in a newline."""
+    choice = _CHOICE + "".join(f"| `{group}` | {text} |\n" for group, text in CHOICES.items())
     sections = [f"## {title}\n\n{_table(metrics)}" for title, metrics in GROUPS]
-    return "\n".join([_INTRODUCTION, *sections])
+    return "\n".join([_INTRODUCTION, choice, *sections])
 
 
 def _table(metrics: Iterable[Metric]) -> str:
-    head = "| metric | type | labels | what it says | since |\n| --- | --- | --- | --- | --- |\n"
+    head = "| metric | type | labels | what it says | shown | since |\n| --- | --- | --- | --- | --- | --- |\n"
     return head + "".join(_row(metric) for metric in metrics)
 
 
 def _row(metric: Metric) -> str:
     labels = ", ".join("*holder*" if label == HOLDER else f"`{label}`" for label in metric.labels)
     text = metric.help.replace("|", "\\|")
-    return f"| `{metric.name}` | {metric.kind} | {labels} | {text} | {metric.since} |\n"
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {text} | {_shown(metric)} | {metric.since} |\n"
+
+
+def _shown(metric: Metric) -> str:
+    if metric.group is None:
+        return "standard"
+    if metric.details:
+        return f"standard; `{metric.group}` adds {', '.join(f'`{value}`' for value in metric.details)}"
+    standing_in = f"; stands in for `{PREFIX}{metric.stands_in_for}`" if metric.stands_in_for else ""
+    return f"`{metric.group}`{standing_in}"

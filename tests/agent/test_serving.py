@@ -17,6 +17,7 @@ from agent.work import WorkBooker
 from collectors.clock import NS_PER_HOUR, NS_PER_SECOND
 from collectors.holder import Holder
 from exporters.exposition import render
+from exporters.metric_settings import MetricsSettings
 from tests.agent.pages import answer, page, silence
 from tests.agent.test_daemon import Prices, Rig
 
@@ -26,6 +27,12 @@ SERIES = re.compile(r"wattledger_(\w+)\{(.*)\} (\S+)")
 
 
 class ServingRig(Rig):
+    metrics = MetricsSettings(groups=("all",))
+
+    def open(self):
+        super().open()
+        self.show_anew()
+
     def kill(self):
         os.close(self.store._lock)
         self.store._file.close()
@@ -33,8 +40,14 @@ class ServingRig(Rig):
 
     def show_anew(self):
         where, prices = Installation("n", "1.0"), Prices()
-        families, states = NodeFamilies(self.agent, prices, where), NodeStates(self.agent, prices, where)
-        self.app = AgentApp(self.agent, families, states, "n")
+        families = NodeFamilies(self.agent, prices, where, self.metrics)
+        self.app = AgentApp(self.agent, families, NodeStates(self.agent, prices, where), "n")
+
+    def show(self, **metrics):
+        """What a scrape shows by these settings of it."""
+        self.metrics = MetricsSettings(**metrics)
+        self.show_anew()
+        return shown(self)
 
 
 class Nobody:
@@ -50,6 +63,7 @@ class Engine:
         self.up = True
         self.group = None
         self.due = 0
+        self.tenants = ("alice", "bob")
         self.settings = EconomicsSettings(**settings)
         self.attach()
 
@@ -70,7 +84,7 @@ class Engine:
         if not self.up:
             return (silence(seconds, key=KEY),)
         work = {("llama", "", "requests"): seconds, ("llama", "", "output_tokens"): 100 * seconds}
-        work |= {("llama", tenant, "input_tokens"): 250 * seconds for tenant in ("alice", "bob")}
+        work |= {("llama", tenant, "input_tokens"): 250 * seconds for tenant in self.tenants}
         phases = {("llama", "prefill"): 0.25 * seconds, ("llama", "decode"): 0.75 * seconds}
         latency = {TTFT: {"sum": 0.2 * seconds, "count": seconds, 0.1: seconds // 2, 0.5: seconds}}
         gauges = {("llama", "queue_depth"): 3.0, ("llama", "running"): 2.0, ("llama", "kv_cache_usage"): 0.5}
@@ -166,10 +180,47 @@ def test_tenants_costs_and_what_nobody_asked_for_add_up_to_their_holders(rig):
 
 
 def test_histograms_can_be_left_out(rig):
-    Engine(rig, latency_histograms=False)
-    rig.show_anew()
+    Engine(rig)
     rig.sweep(times=31)
-    assert not [name for name, _ in shown(rig) if name.startswith("time_to_first_token")]
+
+    def histograms(**metrics):
+        return {name for name, _ in rig.show(**metrics) if name.endswith(("_bucket", "_count", "_sum"))}
+
+    first = {f"time_to_first_token_seconds{part}" for part in ("_bucket", "_count", "_sum")}
+    assert histograms() == first
+    assert histograms(histograms=("time_to_first_token",)) == first
+    assert histograms(histograms=("end_to_end_latency",)) == set()
+    assert histograms(histograms=()) == set()
+
+
+def test_the_standard_series_of_a_holder_that_serves_a_model_are_these(rig):
+    """A bare host: in Kubernetes what was requested is told, too, and here prompts of a cache are missing."""
+    engine = Engine(rig)
+    engine.tenants = ("",)
+    rig.sweep(times=61)
+    found = [name for name, labels in rig.show(histograms=()) if ("holder", "a") in labels]
+    assert sorted(found) == sorted([
+        *2 * ["account_gpu_seconds_total", "account_energy_joules_total", "account_list_cost_usd_total"],
+        "utilization_gap_ratio", "utilization_gap_usd_total", "holder_info",
+        *3 * ["work_total"], *2 * ["serving_phase_seconds_total"], "serving_target_up", "queue_depth",
+        "cost_per_request_usd", "cost_per_million_input_tokens_usd", "cost_per_million_output_tokens_usd",
+        "joules_per_request", "joules_per_output_token", "joules_per_total_token", "work_per_joule",
+    ])  # fmt: skip
+    assert len(found) <= 25 - 2
+
+
+def test_a_group_adds_what_engines_tell_and_what_it_was_worth(rig):
+    Engine(rig)
+    rig.sweep(times=61)
+    standard = rig.show()
+
+    def added(group):
+        more = rig.show(groups=(group,)).keys() - standard.keys()
+        return {(name, *(text for label, text in labels if label == "kind")) for name, labels in more}
+
+    assert added("engine") == {("running_requests",), ("kv_cache_usage_ratio",), ("serving_target_info",)}
+    assert added("efficiency") == {("work_per_joule", "requests"), ("work_per_joule", "input_tokens")}
+    assert value(standard, "work_per_joule") == value(standard, "work_per_joule", kind="output_tokens")
 
 
 def test_an_objective_is_told_by_its_name(rig):

@@ -24,7 +24,7 @@ def device(number):
     ]
 
 
-def share(number, pod, share="used", value=0.0):
+def share(number, pod, value, share="requested"):
     holder = {"namespace": "ml", "pod": pod, "container": "c"}
     return constant(
         "wattledger_holder_share_ratio", value, node="n1", gpu_uuid=f"GPU-{number}", mig="", share=share, **holder
@@ -33,7 +33,7 @@ def share(number, pod, share="used", value=0.0):
 
 SERIES = [
     *(each for number in range(3) for each in device(number)),
-    share(0, "chat"), share(0, "chat", "requested", 1), share(1, "a"), share(1, "b", value=0.5),
+    share(0, "chat", 1), share(1, "a", 0.5), share(1, "b", 0.5),
 ]  # fmt: skip
 
 
@@ -52,6 +52,12 @@ EXPECTED = {
 
 def test_devices_bear_the_names_units_and_labels_of_dcgm_exporter(tmp_path, require_tool):
     status, said = check(require_tool("promtool"), tmp_path, render_yaml("", dcgm_groups()), SERIES, EXPECTED)
+    assert status == 0, said
+
+
+def test_shares_that_are_shown_by_choice_change_nothing(tmp_path, require_tool):
+    more = [*SERIES, share(0, "chat", 0.0, "used"), share(1, "a", 0.25, "used")]
+    status, said = check(require_tool("promtool"), tmp_path, render_yaml("", dcgm_groups()), more, EXPECTED)
     assert status == 0, said
 
 

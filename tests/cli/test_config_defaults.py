@@ -25,6 +25,10 @@ DEFAULTS = {
         "request_timeout_seconds": 10.0,
         "max_connections": 32,
     },
+    "metrics": {
+        "groups": [],
+        "histograms": ["time_to_first_token", "time_per_output_token", "end_to_end_latency"],
+    },
     "prices": {
         "node": None,
         "instances": [],
@@ -75,7 +79,6 @@ DEFAULTS = {
         "window_seconds": 300.0,
         "output_token_weight": 4.0,
         "cached_token_weight": 0.1,
-        "latency_histograms": True,
         "objectives": [],
     },
 }

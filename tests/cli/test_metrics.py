@@ -25,6 +25,12 @@ def test_words_keep_the_metrics_that_have_them_all(show):
     assert "wattledger_gpu_temperature_celsius" not in out
 
 
+def test_what_is_not_standard_says_what_shows_it(show):
+    assert "Shown by group host_use." in show("holder_cpu").output
+    assert "Shown of memory, graphics, video by group clocks." in show("gpu_clock").output
+    assert "Shown" not in show("account_energy").output
+
+
 def test_word_that_no_metric_has_is_said(show):
     result = show("nosuchword")
     assert (result.exit_code, result.output) == (1, "Error: no metric has nosuchword in its name or help\n")

@@ -17,7 +17,9 @@ from collectors.readings import (
 )
 from exporters import catalogue_gpu
 from exporters.exposition import render
-from exporters.gpu_families import DeviceHealth, GpuFamilies
+from exporters.gpu_families import STANDS_IN, DeviceHealth, GpuFamilies
+from exporters.metric import PREFIX
+from exporters.metric_choice import EVERYTHING, GROUPS, STANDARD, MetricChoice
 
 DEVICE = DeviceFacts("GPU-1", 0, "NVIDIA H100 80GB HBM3", "0000:18:00.0", "165", "580.95.05", "hopper")
 SLICE = MigFacts("MIG-1", 3, 0, "2g.20gb", 2, 7)
@@ -48,8 +50,8 @@ def full_reading(**changes):
     return GpuReading(**{**values, **changes})
 
 
-def lines(sweeps, source="nvml"):
-    page = render(GpuFamilies("n1", source).families(sweeps), openmetrics=False).decode()
+def lines(sweeps, source="nvml", choice=EVERYTHING):
+    page = render(GpuFamilies("n1", source, choice).families(sweeps), openmetrics=False).decode()
     return [
         line.removeprefix("wattledger_").replace('node="n1",', "")
         for line in page.splitlines()
@@ -171,3 +173,110 @@ def test_every_metric_of_a_device_is_served_by_some_family():
 def test_calling_twice_gives_the_same(sweeps):
     families = GpuFamilies("n1", "nvml")
     assert families.families(sweeps) == families.families(sweeps)
+
+
+REASONS = ("sw_power_cap", "sw_thermal", "hw_thermal", "hw_power_brake", "thermal", "sync_boost", "app_clocks")
+SEVERITIES = [(life, kind) for life in ("volatile", "aggregate") for kind in ("corrected", "uncorrected")]
+TELLS_ALL = {
+    "throttle": Throttle(frozenset({"sw_power_cap"}), dict.fromkeys(REASONS, 0)),
+    "faults": Faults(
+        dict.fromkeys(SEVERITIES, 0),
+        {"corrected": 0, "uncorrected": 0},
+        remap_pending=False,
+        remap_failure=False,
+        pcie_replays=0,
+        nvlink_errors=dict.fromkeys(("crc_flit", "crc_data", "replay", "recovery"), 0),
+    ),
+    "power": Power(301.5, 310.0, 300.0, None, 700.0),
+}
+"""What an H100 reads: the power of a module is told by boards that bear a CPU as well."""
+STANDARD_SERIES = """\
+gpu_info gpu_memory_used_bytes gpu_memory_total_bytes gpu_utilization_ratio gpu_sm_activity_ratio
+gpu_tensor_activity_ratio gpu_dram_activity_ratio gpu_power_limit_watts gpu_temperature_celsius
+gpu_memory_temperature_celsius gpu_remap_pending gpu_remap_failed gpu_pcie_replays_total
+gpu_nvlink_receive_bytes_per_second gpu_nvlink_transmit_bytes_per_second
+gpu_pcie_receive_bytes_total gpu_pcie_transmit_bytes_total
+gpu_power_watts{scope="gpu"} gpu_clock_hertz{clock="sm"} gpu_ecc_volatile_errors_total{severity="uncorrected"}
+gpu_remapped_rows_total{severity="corrected"} gpu_remapped_rows_total{severity="uncorrected"}
+gpu_throttle_seconds_total{reason="sw_power_cap"} gpu_throttle_seconds_total{reason="sw_thermal"}
+gpu_throttle_seconds_total{reason="hw_thermal"} gpu_throttle_seconds_total{reason="hw_power_brake"}
+"""
+
+
+def keys(shown):
+    """The series without what tells devices apart."""
+    found = []
+    for line in shown:
+        name, _, labels = line.rpartition(" ")[0].partition("{")
+        own = [label for label in labels.rstrip("}").split(",") if label.split("=")[0] in KEYS]
+        found.append(f"{name}{{{own[0]}}}" if own else name)
+    return found
+
+
+KEYS = ("scope", "clock", "reason", "severity", "type")
+
+
+def test_the_standard_series_of_a_device_that_tells_everything_are_these():
+    shown = keys(lines([DeviceSweep(full_reading(**TELLS_ALL))], choice=STANDARD))
+    assert shown == STANDARD_SERIES.split()
+
+
+def test_a_mig_instance_has_eight_standard_series():
+    instance = full_reading(mig=SLICE, activity=Activity(None, None, 0.1, 0.2, 0.3, 0.05, 0.88, 0.7, 0.35, 0.5, 0.25))
+    shown = [line for line in lines([DeviceSweep(full_reading(), (instance,))], choice=STANDARD) if "MIG-1" in line]
+    assert keys(shown) == [
+        "mig_info", "gpu_memory_used_bytes", "gpu_memory_total_bytes", "mig_slices_ratio",
+        "gpu_graphics_activity_ratio", "gpu_sm_activity_ratio", "gpu_tensor_activity_ratio", "gpu_dram_activity_ratio",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_adds_its_series_and_no_others(group):
+    sweeps = [DeviceSweep(full_reading(**TELLS_ALL))]
+    standard, more = (set(lines(sweeps, choice=choice)) for choice in (STANDARD, MetricChoice.of([group])))
+    of_group = {metric.name for metric in catalogue_gpu.ALL if metric.group == group}
+    assert standard <= more
+    assert {PREFIX + line.split("{")[0] for line in more - standard} == of_group
+
+
+def test_all_groups_together_are_everything():
+    sweeps = [DeviceSweep(full_reading(**TELLS_ALL))]
+    assert lines(sweeps, choice=MetricChoice.of(["all"])) == lines(sweeps)
+    assert lines(sweeps, choice=MetricChoice.of(GROUPS)) == lines(sweeps)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "shown"),
+    [
+        ({"activity": Activity(duty_cycle=None, graphics=0.5, dram=0.1)}, {"gpu_graphics_activity_ratio"}),
+        ({"activity": Activity(duty_cycle=0.5, memory_controller=0.5)}, {"gpu_memory_controller_utilization_ratio"}),
+        ({"throttle": Throttle(frozenset({"sw_power_cap"}))}, {"gpu_throttled"}),
+        (
+            {"links": Links(1.0, 2.0)},
+            {"gpu_pcie_receive_bytes_per_second", "gpu_pcie_transmit_bytes_per_second"},
+        ),
+    ],
+)
+def test_where_a_device_lacks_a_standard_figure_another_stands_in_under_its_own_name(lacking, shown):
+    stand_ins = {name.removeprefix(PREFIX) for name in STANDS_IN}
+
+    def standing_in(**changes):
+        names = {line.split("{")[0] for line in lines([DeviceSweep(full_reading(**changes))], choice=STANDARD)}
+        return names & stand_ins
+
+    assert standing_in() == set()
+    assert standing_in(**lacking) == shown
+
+
+def test_thermal_throttling_is_told_whichever_way_the_driver_counts_it():
+    def reasons(*told):
+        reading = full_reading(throttle=Throttle(frozenset(), dict.fromkeys(told, 0)))
+        shown = lines([DeviceSweep(reading)], choice=STANDARD)
+        return [line.split('reason="')[1].split('"')[0] for line in shown if "throttle_seconds" in line]
+
+    assert reasons("sw_power_cap", "thermal", "sync_boost") == ["sw_power_cap", "thermal"]
+    assert reasons("thermal", "sw_thermal", "hw_thermal") == ["sw_thermal", "hw_thermal"]
+
+
+def test_every_stand_in_of_a_device_is_declared_as_one():
+    assert {metric.name for metric in catalogue_gpu.ALL if metric.stands_in_for} == set(STANDS_IN)
