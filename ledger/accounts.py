@@ -35,6 +35,9 @@ class Method(StrEnum):
     STRANDED = "stranded"
     PROMETHEUS = "prometheus"
     INTERPOLATED = "interpolated"
+    """The agent or the device was away; its own books say how long."""
+    LIFETIME = "lifetime"
+    """No journal has it: the node existed, by the evidence of its hour. Only the ledger books it."""
 
 
 class EnergyMethod(StrEnum):

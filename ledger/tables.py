@@ -90,6 +90,7 @@ USAGE = Table(
     key=(
         "hour_utc",
         "node",
+        "instance_id",
         "gpu_uuid",
         "mig",
         "holder_kind",
@@ -110,7 +111,9 @@ NODE_HOURS = Table(
         {
             "gpu_count": pl.Int32,
             "existed_ns": pl.Int64,  # the control figure of each of the node's devices
-            "evidence": pl.String,  # what existed_ns rests on: api, bill, event, journal, host
+            "evidence": pl.String,  # what existed_ns rests on: event, api, host, journal or bill
+            "vcpus": pl.Int32,  # of the machine; null: not known
+            "memory_mib": pl.Int64,
             "state": pl.String,  # final or provisional
             "revision": pl.Int32,  # of the journal's hour that is booked; null: none came
             "digest": pl.String,  # of all that was booked; the same again changes nothing
@@ -118,10 +121,10 @@ NODE_HOURS = Table(
             "booked_at": TIME,
         },
     ),
-    key=("hour_utc", "node"),
+    key=("hour_utc", "node", "instance_id"),
 )
 """One row for each hour in which a node existed: the control figures, written last, so that a booking that was cut off
-is done again."""
+is done again. A name that two instances bore within one hour has two rows."""
 
 PROFILE = Table(
     "profile",
@@ -138,7 +141,7 @@ PROFILE = Table(
             "total": pl.Int64,  # of a measure that is a total, with weighted, ns and peak null
         },
     ),
-    key=("hour_utc", "node", "gpu_uuid", "mig", "holder_kind", "holder", "measure"),
+    key=("hour_utc", "node", "instance_id", "gpu_uuid", "mig", "holder_kind", "holder", "measure"),
 )
 
 WORK = Table(
@@ -156,7 +159,7 @@ WORK = Table(
             "buckets": pl.String,  # of a latency: JSON pairs of upper bound in ns and observations in that bucket alone
         },
     ),
-    key=("hour_utc", "node", "holder_kind", "holder", "model", "tenant", "kind"),
+    key=("hour_utc", "node", "instance_id", "holder_kind", "holder", "model", "tenant", "kind"),
 )
 
 PRICES = Table(
@@ -270,6 +273,7 @@ COST = Table(
     key=(
         "hour_utc",
         "node",
+        "instance_id",
         "gpu_uuid",
         "mig",
         "holder_kind",
