@@ -238,9 +238,13 @@ def _weights(
 
 
 def _between_instances(sweep: DeviceSweep, *, implausible: bool) -> list[Unit]:
-    """What no MIG instance owns: the device's slices less those of its instances."""
+    """What no MIG instance owns: the device's slices less those of its instances, and of these what no profile can use.
+
+    A reading that cannot be true tells nothing of what is stranded either.
+    """
     owned = sum(reading.mig.compute_slices for reading in sweep.instances if reading.mig is not None)
     total = max(reading.mig.parent_slices for reading in sweep.instances if reading.mig is not None)
-    if owned >= total:
-        return []
-    return [Unit("", total - owned, None, (), Method.MIG_SLICES, implausible)]
+    free = max(0, total - owned)
+    stranded = 0 if implausible else min(free, sweep.stranded_slices or 0)
+    parts = ((Method.MIG_SLICES, free - stranded), (Method.STRANDED, stranded))
+    return [Unit("", slices, None, (), method, implausible) for method, slices in parts if slices]

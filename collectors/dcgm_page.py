@@ -158,7 +158,7 @@ def merge(sweep: DeviceSweep, readings: DcgmReadings) -> DeviceSweep:
         else reading
         for reading in sweep.instances
     )
-    return DeviceSweep(_fill(sweep.device, readings.get((device_uuid, None))), instances)
+    return replace(sweep, device=_fill(sweep.device, readings.get((device_uuid, None))), instances=instances)
 
 
 def fetch_page(url: str) -> bytes:

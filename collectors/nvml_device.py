@@ -126,7 +126,7 @@ class DeviceReader:
             processes_known=rest is not None,
             share_samples=self._shares.read(now_ns, self._clock.wall_ns()),
         )
-        return DeviceSweep(device, instances)
+        return DeviceSweep(device, instances, self._mig.stranded_slices(now_ns) if instances else None)
 
     def _still_current(self) -> None:
         if self.retired:

@@ -3,7 +3,8 @@
 Owns the walk over the device's MIG slots at every reading: a slot whose handle or UUID changed holds another instance.
 Slices are read, never assumed: an instance's by `nvmlDeviceGetAttributes_v2`, the device's as the largest
 ``sliceCount`` of the GPU instance profiles that it offers (that of the profile which takes the whole device: 7 on an
-H100, 4 on an A30), and where no profile can be read, the number of MIG devices it can hold, which has been the same.
+H100, 4 on an A30), and where no profile can be read, the number of MIG devices it can hold, which has been the same;
+those that no profile can use by :mod:`collectors.nvml_mig_room`.
 """
 
 import ctypes
@@ -13,12 +14,11 @@ import pynvml
 from collectors.nvml_errors import raise_if_fatal
 from collectors.nvml_gpm import INSTANCE_METRICS, GpmFunctions, GpmSampler
 from collectors.nvml_library import Library, handle_of, may, text
+from collectors.nvml_mig_room import MigRoom
 from collectors.nvml_processes import ProcessLists
 from collectors.nvml_scalars import MEMORY, ScalarBatch
 from collectors.readings import MigFacts, ProcessReading
 
-PROFILE_COUNT = 0x12
-"""NVML_GPU_INSTANCE_PROFILE_COUNT: a driver refuses the numbers it does not know."""
 _UUID_BYTES = 96
 _MEBIBYTES_PER_GIBIBYTE = 1024
 
@@ -106,6 +106,7 @@ class MigWalk:
         self._by_index = library.function("nvmlDeviceGetMigDeviceHandleByIndex")
         self._uuid = library.function("nvmlDeviceGetUUID")
         self._slots: list[_Slot] = []
+        self._room = MigRoom(handle, self._subject)
         self._parent_slices = 0
 
     def instances(self) -> list[Instance]:
@@ -123,8 +124,19 @@ class MigWalk:
             instance.alone = shared.count(instance.facts.gpu_instance_id) == 1
         return found
 
+    def stranded_slices(self, now_ns: int) -> int | None:
+        """Compute slices that no profile can use beside the instances found last; ``None``: the driver does not tell.
+
+        Raises:
+            DeviceLost: the device is gone.
+            DriverGone: the driver is.
+        """
+        layout = tuple(slot.instance.facts.uuid for slot in self._slots if slot.instance is not None)
+        return self._room.stranded(layout, now_ns) if layout else None
+
     def forget(self) -> None:
         """Drop all instances, as when MIG mode is turned off."""
+        self._room.forget()
         for slot in self._slots:
             slot.forget()
         self._slots = []
@@ -132,6 +144,7 @@ class MigWalk:
 
     def forget_refusals(self) -> None:
         """Ask every instance everything again at the next reading."""
+        self._room.forget_refusals()
         for slot in self._slots:
             if slot.instance is not None:
                 slot.instance.forget_refusals()
@@ -183,12 +196,7 @@ class MigWalk:
         )
 
     def _read_parent_slices(self) -> int:
-        parent = handle_of(self._handle)
-        offered = [
-            may(self._subject, lambda: pynvml.nvmlDeviceGetGpuInstanceProfileInfo(parent, profile, 1).sliceCount)  # noqa: B023  (called at once)
-            for profile in range(PROFILE_COUNT)
-        ]
-        return max((slices for slices in offered if slices), default=len(self._slots))
+        return max((profile.slices for profile in self._room.profiles()), default=len(self._slots))
 
 
 def _profile_in(name: str | None) -> str | None:

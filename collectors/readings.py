@@ -204,6 +204,8 @@ class DeviceSweep:
 
     device: GpuReading
     instances: tuple[GpuReading, ...] = ()
+    stranded_slices: int | None = None
+    """Compute slices that no MIG profile can use as the device is cut now; ``None``: not known, as without MIG."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class SimulatedDevice:
         mark = hashlib.sha256(f"{scenario.seed}/{self.spec.model}/{index}".encode()).hexdigest()
         self.facts = self._facts(index, mark)
         self.instances = list(self._instances(mark))
+        self.stranded_slices = self.gpu.stranded_slices(self.spec.mig) if self.instances else None
         places = [Place(index, number) for number in range(len(self.instances))] or [Place(index)]
         self.placements = {place: list(self._placements(place, staff)) for place in places}
         failures = [failure for failure in scenario.failures if failure.device in (None, index)]

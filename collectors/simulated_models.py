@@ -3,7 +3,7 @@
 Owns the table of models and of the MIG profiles that fit them. The idle watts are typical readings of an idle board.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 GIB = 1024**3
@@ -31,6 +31,13 @@ class GpuModel:
     """Whether SM, tensor and DRAM activity can be read (Hopper and later)."""
     mig: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Profile to (compute slices, memory slices); empty where the chip has no MIG."""
+
+    def stranded_slices(self, instances: Sequence[str]) -> int:
+        """Compute slices that no profile can use beside instances of these profiles, placed as well as can be."""
+        compute = MIG_COMPUTE_SLICES - sum(self.mig[profile][0] for profile in instances)
+        memory = MIG_MEMORY_SLICES - sum(self.mig[profile][1] for profile in instances)
+        takeable = (min(compute // own, memory // needed) * own for own, needed in self.mig.values())
+        return compute - max(takeable, default=compute)
 
 
 MIG_COMPUTE_SLICES = 7

@@ -73,7 +73,7 @@ def sweep_of(device: SimulatedDevice, now: Instant) -> DeviceSweep:
         _instance_reading(device, mig, place, uses[place], now)
         for mig, place in zip(device.instances, device.placements, strict=True)
     )
-    return DeviceSweep(whole, tuple(instances))
+    return DeviceSweep(whole, tuple(instances), device.stranded_slices)
 
 
 def _uses(device: SimulatedDevice, placements: Sequence[Placement], now: Instant) -> list[Use]:

@@ -37,6 +37,37 @@ def test_instances_tell_their_ids_slices_and_memory(rig):
     assert pynvml.nvmlDeviceGetGpuInstanceProfileInfo(handle, 0, version=1).sliceCount == 1
 
 
+def test_what_is_left_of_a_profile_depends_on_where_the_others_lie(rig):
+    _, device, pynvml, handle = rig
+    ids = {profile.name: profile.profile_id for profile in device.profile.mig}
+
+    def left():
+        return [pynvml.nvmlDeviceGetGpuInstanceRemainingCapacity(handle, ids[name]) for name in sorted(ids)]
+
+    device.mig([])
+    assert left() == [7, 4, 3, 2, 1, 1]
+    device.add_mig("3g.40gb", start=0)
+    assert left() == [3, 2, 1, 1, 0, 0]
+    device.mig([])
+    device.add_mig("3g.40gb", start=4)
+    assert left() == [4, 2, 2, 1, 1, 0]
+    with pytest.raises(ValueError, match="no room for 7g"):
+        device.add_mig("7g.80gb")
+
+
+def test_gpu_instances_are_listed_with_or_without_compute_instances_and_to_the_privileged_alone(rig):
+    _, device, pynvml, handle = rig
+    first = device.mig(["1c.3g.40gb"])[0]
+    device.add_mig("2c.3g.40gb", gpu_instance=first.gpu_instance_id)
+    device.add_gpu_instance("3g.40gb")
+    found, count = (pynvml.c_nvmlGpuInstance_t * 7)(), pynvml.c_uint(7)
+    pynvml.nvmlDeviceGetGpuInstances(handle, 9, found, pynvml.byref(count))
+    assert count.value == 2
+    device.set(mig_unprivileged=True)
+    with pytest.raises(pynvml.NVMLError_NoPermission):
+        pynvml.nvmlDeviceGetGpuInstanceRemainingCapacity(handle, 9)
+
+
 def test_an_empty_slot_is_not_found_and_a_gone_instance_invalid(rig):
     _, device, pynvml, handle = rig
     device.mig(["1g.10gb"])

@@ -11,7 +11,7 @@ from agent.hour_clock import HourClock
 from agent.settings import AgentSettings
 from collectors.clock import NS_PER_HOUR, NS_PER_SECOND
 from collectors.holder import Holder
-from collectors.readings import Activity, DeviceSweep
+from collectors.readings import Activity, DeviceSweep, MigFacts
 from ledger.hours import PriceNote
 from tests.agent.readings import FACTS, reading
 
@@ -277,3 +277,19 @@ def test_devices_are_known_by_uuid_not_by_index(rig):
     rig.read(10, DeviceSweep(reading(10, energy_mj=1000, device=replace(FACTS, index=5))))
 
     assert rig.books.devices["GPU-1"].energy_mj == 1000
+
+
+def test_slices_that_no_profile_can_use_are_unallocated_by_a_method_of_their_own():
+    rig = Rig()
+    halves = tuple(
+        replace(reading(0, pids=[pid], activity=1.0), energy_mj=None, mig=MigFacts(f"MIG-{pid}", pid, 0, "3g", 3, 7))
+        for pid in (1, 2)
+    )
+    for second in (0, 7):
+        device = reading(second, activity=Activity(), mig_enabled=True, energy_mj=70_000 * second)
+        rig.read(second, DeviceSweep(device, halves, stranded_slices=1))
+
+    spent = {(key.account, key.method): meter.gpu_ns // NS_PER_SECOND for key, meter in rig.books.meters.items()}
+    assert spent == {("active", "mig_slices"): 3, ("unallocated", "stranded"): 1}
+    assert sum(meter.gpu_ns for meter in rig.books.meters.values()) == 7 * NS_PER_SECOND
+    assert sum(meter.energy_mj for meter in rig.books.meters.values()) == 490_000

@@ -104,16 +104,17 @@ class Balance(RuleBasedStateMachine):
         answers=st.tuples(st.booleans(), st.booleans()),
         silent=st.booleans(),
         mig=st.booleans(),
+        stranded=st.none() | st.integers(0, 3),
         load=st.booleans(),
     )
-    def sweep(self, seconds, extra_ns, used, activity, pids, answers, silent, mig, load):
+    def sweep(self, seconds, extra_ns, used, activity, pids, answers, silent, mig, stranded, load):
         self.clock.pass_time(seconds * NS_PER_SECOND + extra_ns)
         sweeps = {}
         for place, uuid in enumerate(self.counter):
             self.counter[uuid] += used[place]
             if answers[place]:
                 reading = self._reading(uuid, activity[place], pids[place], energy=not silent)
-                sweeps[uuid] = _cut(reading) if mig and place else DeviceSweep(reading)
+                sweeps[uuid] = _cut(reading, stranded) if mig and place else DeviceSweep(reading)
                 self._expect(uuid, reading, load=load)
             elif uuid in self.booked_to:
                 self.time[uuid] += self.clock.mono - self.booked_to[uuid]
@@ -240,7 +241,7 @@ class Balance(RuleBasedStateMachine):
             self.seen[key] = now
 
 
-def _cut(reading):
+def _cut(reading, stranded):
     parts = [("MIG-a", 3), ("MIG-b", 2)]
     instances = tuple(
         replace(
@@ -254,7 +255,7 @@ def _cut(reading):
         for place, (uuid, slices) in enumerate(parts)
     )
     device = replace(reading, activity=Activity(), mig_enabled=True, processes=(), share_samples=())
-    return DeviceSweep(device, instances)
+    return DeviceSweep(device, instances, stranded)
 
 
 Balance.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)

@@ -139,6 +139,19 @@ def test_mig_instances_are_units_and_what_is_between_them_is_one_too():
     assert [(use.holder, use.mig) for use in uses] == [(A, "MIG-1")]
 
 
+def test_slices_that_no_profile_can_use_are_told_apart_from_those_that_one_could_take():
+    parts = (instance("MIG-1", 3), instance("MIG-2", 1))
+
+    def between(stranded, **more):
+        units, _ = build(DeviceSweep(reading(), parts, stranded), **more)
+        return [(unit.slices, unit.method) for unit in units if not unit.mig]
+
+    assert between(1) == [(2, Method.MIG_SLICES), (1, Method.STRANDED)]
+    assert between(3) == between(9) == [(3, Method.STRANDED)]
+    assert between(0) == between(None) == [(3, Method.MIG_SLICES)]
+    assert between(1, implausible=True) == [(3, Method.MIG_SLICES)]
+
+
 def test_a_fully_cut_device_has_nothing_between_its_instances():
     units, _ = build(DeviceSweep(reading(), (instance("MIG-1", 7),)))
 

@@ -90,6 +90,11 @@ def test_the_real_busy_instance_is_measured_where_nvml_was_silent(real):
     assert merged.device.activity_source is None
 
 
+def test_what_the_driver_told_of_the_whole_device_stays():
+    sweep = DeviceSweep(gpu(mig_enabled=True), (instance(9),), stranded_slices=2)
+    assert merge(sweep, {(A100, 9): dcgm(graphics=0.9)}).stranded_slices == 2
+
+
 def test_percents_become_ratios_and_mebibytes_bytes():
     reading = one(
         DEV_GPU_UTIL=37, DEV_MEM_COPY_UTIL=12, DEV_ENC_UTIL=5, DEV_DEC_UTIL=100, DEV_FB_TOTAL=40960, DEV_FB_RESERVED=500

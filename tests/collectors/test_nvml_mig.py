@@ -208,3 +208,94 @@ def test_gpm_samples_of_destroyed_instances_are_given_back(hopper):
     calls = hopper.driver.calls()
     device_samples = 2
     assert calls["nvmlGpmSampleAlloc"] - calls["nvmlGpmSampleFree"] == device_samples
+
+
+def stranded(rig, seconds=1):
+    return rig.sweep(seconds=seconds).stranded_slices
+
+
+@pytest.mark.parametrize(
+    ("layout", "left"),
+    [
+        ([("3g.40gb", 0), ("3g.40gb", 4)], 1),
+        ([("1g.20gb", start) for start in (0, 2, 4, 6)], 3),
+        ([("3g.40gb", 4)], 0),
+        ([("3g.40gb", 0)], 1),
+        ([("4g.40gb", 0), ("2g.20gb", 4)], 0),
+        ([("1g.10gb", start) for start in range(7)], 0),
+        ([("7g.80gb", 0)], 0),
+    ],
+)
+def test_slices_that_no_profile_can_use_are_counted_by_what_fits_beside_the_instances(rig, layout, left):
+    device = rig.driver.device(0)
+    device.mig([])
+    for profile, start in layout:
+        device.add_mig(profile, start=start)
+    assert stranded(rig) == left
+
+
+def test_without_instances_or_mig_mode_nothing_is_stranded(rig):
+    assert stranded(rig) is None
+    rig.driver.device(0).mig([])
+    assert stranded(rig) is None
+
+
+def test_without_the_privilege_to_ask_what_is_stranded_is_not_known(rig):
+    device = rig.driver.device(0)
+    device.set(mig_unprivileged=True)
+    device.mig(["3g.40gb", "3g.40gb"])
+    assert stranded(rig) is None
+
+
+def test_a_driver_without_the_function_tells_nothing_of_what_is_stranded(tmp_path):
+    missing = ("nvmlDeviceGetGpuInstanceRemainingCapacity",)
+    with nvml_rig(tmp_path, [profiles.a100()], missing_symbols=missing) as rig:
+        rig.driver.device(0).mig(["3g.40gb", "3g.40gb"])
+        assert stranded(rig) is None
+        assert len(rig.sweep().instances) == 2
+
+
+def test_a_gpu_instance_without_compute_instances_strands_nothing_of_itself(rig):
+    device = rig.driver.device(0)
+    device.mig([])
+    device.add_mig("3g.40gb", start=4)
+    slot = device.add_gpu_instance("3g.40gb")
+    assert stranded(rig) == 1
+    device.destroy_gpu_instance(slot)
+    assert stranded(rig, seconds=600) == 0
+
+
+def test_slices_of_a_gpu_instance_that_no_compute_instance_has_are_not_stranded(rig):
+    device = rig.driver.device(0)
+    first = device.mig(["1c.3g.40gb"])[0]
+    device.add_mig("1c.3g.40gb", gpu_instance=first.gpu_instance_id)
+    device.add_mig("3g.40gb")
+    sweep = rig.sweep(seconds=1)
+    assert sum(one.mig.compute_slices for one in sweep.instances) == 5
+    assert sweep.stranded_slices == 1
+
+
+def test_what_is_stranded_is_asked_when_the_layout_changed_once_more_soon_and_then_rarely(rig):
+    device = rig.driver.device(0)
+    device.mig(["3g.40gb"])
+    rig.sweep(seconds=1)
+
+    def asked(seconds):
+        before = rig.driver.calls()["nvmlDeviceGetGpuInstanceRemainingCapacity"]
+        rig.sweep(seconds=seconds)
+        return rig.driver.calls()["nvmlDeviceGetGpuInstanceRemainingCapacity"] > before
+
+    assert [asked(seconds) for seconds in (1, 8, 2, 1, 590, 10)] == [False, False, True, False, False, True]
+    device.add_mig("3g.40gb")
+    assert asked(1)
+
+
+def test_a_refusal_is_put_again_after_the_next_discovery(rig):
+    device = rig.driver.device(0)
+    device.mig(["3g.40gb", "3g.40gb"])
+    device.fail("nvmlDeviceGetGpuInstanceRemainingCapacity", pynvml.NVML_ERROR_UNKNOWN)
+    assert [stranded(rig) for _ in range(2)] == [None, None]  # all is asked twice after a change of mode
+    device.clear_faults()
+    assert stranded(rig) is None
+    rig.discover()
+    assert stranded(rig) == 1

@@ -11,6 +11,7 @@ from collectors.gpu_source import GpuSource
 from collectors.holder import Holder
 from collectors.readings import XidEvent
 from collectors.simulated import SimulatedSource
+from collectors.simulated_models import MODELS
 from tests.collectors.simulated_rig import DAY_NS, HOUR_NS, MONDAY_NS, HandClock, bundled, scenario, source, workload
 
 MINUTE_NS = 60 * NS_PER_SECOND
@@ -368,6 +369,21 @@ def test_mig_instances_own_their_slices_and_hold_their_processes():
     assert sevenfold.instances[0].processes[0].gpu_instance_id == sevenfold.instances[0].mig.gpu_instance_id
     assert ampere.instances[0].activity_source is None
     assert ampere.instances[0].processes
+
+
+def test_a_simulated_chip_tells_what_no_profile_can_use():
+    mig = SimulatedSource(bundled("mig"), HandClock())
+    assert [mig.read(facts.uuid).stranded_slices for facts in mig.discover()] == [0, 0, 1]
+    whole = SimulatedSource(bundled("default"), HandClock())
+    assert {whole.read(facts.uuid).stranded_slices for facts in whole.discover()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("instances", "stranded"),
+    [([], 0), (["3g.40gb", "3g.40gb"], 1), (["1g.20gb"] * 4, 3), (["3g.40gb"], 0), (["4g.40gb", "1g.20gb"], 0)],
+)
+def test_what_no_profile_can_use_follows_from_compute_and_memory_slices(instances, stranded):
+    assert MODELS["A100-SXM-80GB"].stranded_slices(instances) == stranded
 
 
 def test_memory_of_a_mig_instance_is_its_slices_share():

@@ -74,6 +74,7 @@ class FakeDevice(Faulty):
             row = d.mig_profiles[slot.kind]
             row.present, row.id, row.slices, row.instances = 1, slot.profile_id, slot.slices, slot.instances
             row.sm_count, row.memory_mib, row.name = slot.sm_count, slot.memory_mib, f"MIG {slot.name}".encode()
+            row.memory_slices, row.starts = slot.size, sum(1 << start for start in self.places(slot))
         self.sampling()
 
     def begin(self, at_ns: int, uptime_ns: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 MAGIC = 0x57415454_4C454447
 MAX_DEVICES = 16
 MAX_MIG = 8
+MAX_MIG_PROFILES = 18
 MAX_PROCESSES = 64
 MAX_FUNCTIONS = 320
 MAX_STEPS = 32_768
@@ -106,6 +107,8 @@ class MigSlot(ctypes.Structure):
         ("slices_gi", c_uint32),
         ("slices_ci", c_uint32),
         ("sm_count", c_uint32),
+        ("start", c_uint32),
+        ("gpu_instance_only", c_uint32),
         ("memory_mib", c_uint64),
         ("memory_reserved_bytes", c_uint64),
         ("uuid", c_char * 96),
@@ -120,9 +123,11 @@ class MigProfileSlot(ctypes.Structure):
         ("slices", c_uint32),
         ("instances", c_uint32),
         ("sm_count", c_uint32),
-        ("reserved", c_uint32),
+        ("memory_slices", c_uint32),
         ("memory_mib", c_uint64),
         ("name", c_char * 32),
+        ("starts", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -209,7 +214,7 @@ class Device(ctypes.Structure):
         ("calls", c_uint64 * MAX_FUNCTIONS),
         ("processes", ProcessSlot * MAX_PROCESSES),
         ("mig", MigSlot * MAX_MIG),
-        ("mig_profiles", MigProfileSlot * MAX_MIG),
+        ("mig_profiles", MigProfileSlot * MAX_MIG_PROFILES),
         ("tracks", Track * MAX_TRACKS),
         ("steps", Step * MAX_STEPS),
     ]
@@ -297,6 +302,7 @@ def layout_text(functions: tuple[str, ...]) -> str:
         for name, value in (
             ("MAX_DEVICES", MAX_DEVICES),
             ("MAX_MIG", MAX_MIG),
+            ("MAX_MIG_PROFILES", MAX_MIG_PROFILES),
             ("MAX_PROCESSES", MAX_PROCESSES),
             ("MAX_FIELDS", MAX_FIELDS),
             ("MAX_EVENTS", MAX_EVENTS),

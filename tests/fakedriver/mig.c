@@ -85,7 +85,7 @@ static nvmlReturn_t profile_of(const struct target *t, unsigned int profile, con
 {
     REQUIRE(t->d->mig_capable && t->d->mig_enabled, NVML_ERROR_NOT_SUPPORTED);
     REQUIRE(profile < NVML_GPU_INSTANCE_PROFILE_COUNT, NVML_ERROR_INVALID_ARGUMENT);
-    REQUIRE(profile < FAKE_MAX_MIG && t->d->mig_profiles[profile].present, NVML_ERROR_NOT_SUPPORTED);
+    REQUIRE(profile < FAKE_MAX_MIG_PROFILES && t->d->mig_profiles[profile].present, NVML_ERROR_NOT_SUPPORTED);
     *found = &t->d->mig_profiles[profile];
     return NVML_SUCCESS;
 }
@@ -130,6 +130,27 @@ nvmlReturn_t nvmlDeviceGetGpuInstanceProfileInfoV(nvmlDevice_t device, unsigned 
     return NVML_SUCCESS;
 }
 
+static unsigned int memory_slices_of(const struct fake_Device *d, unsigned int profile_id)
+{
+    for (unsigned int kind = 0; kind < FAKE_MAX_MIG_PROFILES; kind++)
+        if (d->mig_profiles[kind].present && d->mig_profiles[kind].id == profile_id)
+            return d->mig_profiles[kind].memory_slices;
+    return 0;
+}
+
+/* `profile_id` is as the profile's info says; only a privileged user may ask what is left of one. */
+static nvmlReturn_t privileged_profile(const struct target *t, unsigned int profile_id,
+                                       const struct fake_MigProfileSlot **found)
+{
+    REQUIRE(t->d->mig_capable && t->d->mig_enabled, NVML_ERROR_NOT_SUPPORTED);
+    REQUIRE(!t->d->mig_unprivileged, NVML_ERROR_NO_PERMISSION);
+    for (unsigned int kind = 0; kind < FAKE_MAX_MIG_PROFILES; kind++) {
+        *found = &t->d->mig_profiles[kind];
+        if ((*found)->present && (*found)->id == profile_id) return NVML_SUCCESS;
+    }
+    return NVML_ERROR_INVALID_ARGUMENT;
+}
+
 /* A GPU instance's handle is its MIG device's: the fake makes one compute instance in each. */
 nvmlReturn_t nvmlDeviceGetGpuInstanceById(nvmlDevice_t device, unsigned int id, nvmlGpuInstance_t *instance)
 {
@@ -153,7 +174,67 @@ nvmlReturn_t nvmlGpuInstanceGetInfo(nvmlGpuInstance_t instance, nvmlGpuInstanceI
     info->device = fake_handle(t.c, t.index, -1);
     info->id = t.m->gi;
     info->profileId = t.m->profile_id;
-    info->placement.start = t.slot;
-    info->placement.size = t.m->slices_gi;
+    info->placement.start = t.m->start;
+    info->placement.size = memory_slices_of(t.d, t.m->profile_id);
+    return NVML_SUCCESS;
+}
+
+/* The first slot of each GPU instance stands for it. */
+static bool stands_for_gpu_instance(const struct fake_Device *d, unsigned int slot)
+{
+    const struct fake_MigSlot *m = &d->mig[slot];
+    if (m->gpu_instance_only) return true;
+    if (!m->present) return false;
+    for (unsigned int before = 0; before < slot; before++)
+        if (d->mig[before].present && d->mig[before].gi == m->gi) return false;
+    return true;
+}
+
+nvmlReturn_t nvmlDeviceGetGpuInstances(nvmlDevice_t device, unsigned int profile_id, nvmlGpuInstance_t *instances,
+                                       unsigned int *count)
+{
+    const struct fake_MigProfileSlot *p;
+    nvmlReturn_t answer;
+    ENTER_DEVICE(nvmlDeviceGetGpuInstances, device);
+    REQUIRE_POINTER(instances);
+    REQUIRE_POINTER(count);
+    answer = privileged_profile(&t, profile_id, &p);
+    REQUIRE(answer == NVML_SUCCESS, answer);
+    *count = 0;
+    for (unsigned int slot = 0; slot < FAKE_MAX_MIG; slot++) {
+        if (!stands_for_gpu_instance(t.d, slot) || t.d->mig[slot].profile_id != profile_id) continue;
+        instances[(*count)++] = (nvmlGpuInstance_t)(void *)fake_handle(t.c, t.index, (int)slot);
+    }
+    return NVML_SUCCESS;
+}
+
+/* As many as fit beside what is there, by memory slices and by compute slices. */
+nvmlReturn_t nvmlDeviceGetGpuInstanceRemainingCapacity(nvmlDevice_t device, unsigned int profile_id,
+                                                       unsigned int *count)
+{
+    const struct fake_MigProfileSlot *p;
+    nvmlReturn_t answer;
+    unsigned int taken = 0, compute = 0, whole = 0;
+    ENTER_DEVICE(nvmlDeviceGetGpuInstanceRemainingCapacity, device);
+    REQUIRE_POINTER(count);
+    answer = privileged_profile(&t, profile_id, &p);
+    REQUIRE(answer == NVML_SUCCESS, answer);
+    for (unsigned int slot = 0; slot < FAKE_MAX_MIG; slot++) {
+        const struct fake_MigSlot *m = &t.d->mig[slot];
+        if (!stands_for_gpu_instance(t.d, slot)) continue;
+        taken |= ((1u << memory_slices_of(t.d, m->profile_id)) - 1) << m->start;
+        compute += m->slices_gi;
+    }
+    for (unsigned int kind = 0; kind < FAKE_MAX_MIG_PROFILES; kind++)
+        if (t.d->mig_profiles[kind].present && t.d->mig_profiles[kind].slices > whole)
+            whole = t.d->mig_profiles[kind].slices;
+    *count = 0;
+    for (unsigned int start = 0; start < 32; start++) {
+        unsigned int wanted = ((1u << p->memory_slices) - 1) << start;
+        if (!(p->starts >> start & 1) || (taken & wanted) || compute + p->slices > whole) continue;
+        taken |= wanted;
+        compute += p->slices;
+        (*count)++;
+    }
     return NVML_SUCCESS;
 }

@@ -56,18 +56,21 @@ class Sliced(Scripted):
         self._device.mig_enabled = profiles is not None
         return [self.add_mig(profile) for profile in profiles or ()]
 
-    def add_mig(self, profile: str, *, gpu_instance: int | None = None) -> FakeMig:
+    def add_mig(self, profile: str, *, gpu_instance: int | None = None, start: int | None = None) -> FakeMig:
         """One more instance in the first free slot; with ``gpu_instance`` one more compute instance in that.
 
+        Args:
+            profile: its name.
+            gpu_instance: the GPU instance that it is made in; ``None``: one of its own.
+            start: the memory slice that this one begins at; ``None``: the first that is free.
+
         Raises:
-            ValueError: the board has no such profile, or no slot is free.
+            ValueError: the board has no such profile, no slot is free, or it has no room for it.
         """
         kind, compute_slices = self._profile(profile)
-        free = [slot for slot in range(7) if not self._device.mig[slot].present]
-        if not free:
-            raise ValueError("seven MIG instances are there already")
-        slot = free[0]
+        slot = self._free_mig_slot()
         row = self._device.mig[slot]
+        row.start = self._room_for(kind, start) if gpu_instance is None else self._row_of(gpu_instance).start
         row.gi = slot + 1 if gpu_instance is None else gpu_instance
         row.ci = sum(1 for other in self._migs.values() if other.gpu_instance_id == row.gi)
         row.profile_id, row.slices_gi, row.slices_ci = kind.profile_id, kind.slices, compute_slices
@@ -80,6 +83,52 @@ class Sliced(Scripted):
         mig.clear()
         row.present = 1
         return mig
+
+    def add_gpu_instance(self, profile: str, *, start: int | None = None) -> int:
+        """A GPU instance without any compute instance, which no MIG device shows; its slot.
+
+        Raises:
+            ValueError: the board has no such profile, or no room for it.
+        """
+        kind, _ = self._profile(profile)
+        slot = self._free_mig_slot()
+        row = self._device.mig[slot]
+        row.start, row.gi, row.profile_id, row.slices_gi = (
+            self._room_for(kind, start),
+            slot + 1,
+            kind.profile_id,
+            kind.slices,
+        )
+        row.gpu_instance_only = 1
+        return slot
+
+    def destroy_gpu_instance(self, slot: int) -> None:
+        """The GPU instance of :meth:`add_gpu_instance` is gone."""
+        self._device.mig[slot].gpu_instance_only = 0
+
+    def places(self, profile: MigProfile) -> tuple[int, ...]:
+        """The memory slices at which an instance may begin."""
+        return profile.places(max(each.size for each in self.profile.mig))
+
+    def _free_mig_slot(self) -> int:
+        rows = self._device.mig
+        free = [slot for slot in range(7) if not (rows[slot].present or rows[slot].gpu_instance_only)]
+        if not free:
+            raise ValueError("seven MIG instances are there already")
+        return free[0]
+
+    def _row_of(self, gpu_instance: int) -> layout.MigSlot:
+        return next(row for row in self._device.mig if row.present and row.gi == gpu_instance)
+
+    def _room_for(self, kind: MigProfile, start: int | None) -> int:
+        sizes = {each.profile_id: each.size for each in self.profile.mig}
+        rows = [row for row in self._device.mig if row.present or row.gpu_instance_only]
+        taken = {place for row in rows for place in range(row.start, row.start + sizes[row.profile_id])}
+        wished = self.places(kind) if start is None else {start}.intersection(self.places(kind))
+        fitting = [place for place in wished if taken.isdisjoint(range(place, place + kind.size))]
+        if not fitting:
+            raise ValueError(f"{self.profile.name} has no room for {kind.name}")
+        return fitting[0]
 
     def _profile(self, name: str) -> tuple[MigProfile, int]:
         head, _, tail = name.partition(".")

@@ -20,6 +20,19 @@ class MigProfile:
     sm_count: int
     memory_mib: int
     instances: int
+    memory_slices: int = 0
+    """Memory slices that an instance occupies; 0: as many as compute slices."""
+    starts: tuple[int, ...] = ()
+    """Memory slices that an instance may begin at; empty: any multiple of its size."""
+
+    @property
+    def size(self) -> int:
+        """Memory slices that an instance occupies."""
+        return self.memory_slices or self.slices
+
+    def places(self, total: int) -> tuple[int, ...]:
+        """Where an instance may begin on a board of so many memory slices."""
+        return self.starts or tuple(range(0, total - self.size + 1, self.size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +69,24 @@ class DeviceProfile:
     mig: tuple[MigProfile, ...] = ()
 
 
+_SHAPES = (
+    (1, 1, 0, 19, (0, 1, 2, 3, 4, 5, 6)),
+    (1, 2, 9, 15, (0, 2, 4, 6)),
+    (2, 2, 1, 14, (0, 2, 4)),
+    (3, 4, 2, 9, (0, 4)),
+    (4, 4, 3, 5, (0,)),
+    (7, 8, 4, 0, (0,)),
+)
+"""Compute slices, memory slices, kind, id and places, as `nvidia-smi mig -lgipp` lists them."""
+
+
 def _mig(total_mib: int, sm_slice: int, names: tuple[str, ...]) -> tuple[MigProfile, ...]:
-    """The five plain profiles of a board with seven compute and eight memory slices."""
-    shape = ((1, 1, 0, 19, 7), (2, 2, 1, 14, 3), (3, 4, 2, 9, 2), (4, 4, 3, 5, 1), (7, 8, 4, 0, 1))
+    """The plain profiles of a board with seven compute and eight memory slices, and the small one of double memory."""
     return tuple(
-        MigProfile(name, kind, identity, slices, slices * sm_slice, total_mib * memory // 8, instances)
-        for name, (slices, memory, kind, identity, instances) in zip(names, shape, strict=True)
+        MigProfile(
+            name, kind, identity, slices, slices * sm_slice, total_mib * memory // 8, len(starts), memory, starts
+        )
+        for name, (slices, memory, kind, identity, starts) in zip(names, _SHAPES, strict=True)
     )
 
 
@@ -94,7 +119,7 @@ def h100(**changes: Any) -> DeviceProfile:
         "memory_bytes": 81_559 * MIB,
         "reserved_bytes": 551 * MIB,
         "max_clocks_mhz": (1980, 2619, 1545),
-        "mig": _mig(81_152, 16, ("1g.10gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb")),
+        "mig": _mig(81_152, 16, ("1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb")),
     }
     return _with(_HOPPER | own, changes)
 
@@ -107,7 +132,7 @@ def h200(**changes: Any) -> DeviceProfile:
         "memory_bytes": 143_771 * MIB,
         "reserved_bytes": 613 * MIB,
         "max_clocks_mhz": (1980, 3201, 1545),
-        "mig": _mig(143_360, 16, ("1g.18gb", "2g.35gb", "3g.71gb", "4g.71gb", "7g.141gb")),
+        "mig": _mig(143_360, 16, ("1g.18gb", "1g.35gb", "2g.35gb", "3g.71gb", "4g.71gb", "7g.141gb")),
     }
     return _with(_HOPPER | own, changes)
 
@@ -127,7 +152,7 @@ def b200(**changes: Any) -> DeviceProfile:
         "power_limits_mw": (200_000, 1_000_000),
         "max_clocks_mhz": (1965, 3996, 1965),
         "nvlinks": (18, 5, 50_000),
-        "mig": _mig(182_272, 18, ("1g.23gb", "2g.45gb", "3g.90gb", "4g.90gb", "7g.180gb")),
+        "mig": _mig(182_272, 18, ("1g.23gb", "1g.45gb", "2g.45gb", "3g.90gb", "4g.90gb", "7g.180gb")),
     }
     return _with(_HOPPER | own, changes)
 
@@ -142,7 +167,7 @@ def gh200(**changes: Any) -> DeviceProfile:
         "max_clocks_mhz": (1980, 2619, 1545),
         "power_limits_mw": (100_000, 900_000),
         "module_power": True,
-        "mig": _mig(97_280, 16, ("1g.12gb", "2g.24gb", "3g.48gb", "4g.48gb", "7g.96gb")),
+        "mig": _mig(97_280, 16, ("1g.12gb", "1g.24gb", "2g.24gb", "3g.48gb", "4g.48gb", "7g.96gb")),
     }
     return _with(_HOPPER | own, changes)
 
@@ -165,7 +190,7 @@ def a100(**changes: Any) -> DeviceProfile:
         "remapped_rows": True,
         "jpeg_ofa": True,
         "nvlinks": (12, 3, 25_000),
-        "mig": _mig(81_920, 14, ("1g.10gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb")),
+        "mig": _mig(81_920, 14, ("1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb")),
     }
     return _with(own, changes)
 
