@@ -1,0 +1,106 @@
+"""Money as text to nano-units, exactly: no float comes near it, and no digit of it is lost.
+
+A column of decimal texts becomes ``nano`` (what a line is booked with, rounded half to even), ``atto`` (units of 1e-18,
+what is below cut off) and ``deep`` (what is below that, as text; null nearly always). ``atto`` and ``deep`` are the
+text's exact value: summed over a bill they give the total that is rounded once, and so the bill's rounding line.
+"""
+
+import re
+from decimal import Decimal
+from fractions import Fraction
+
+import polars as pl
+
+ATTO_PER_UNIT = 10**18
+NANO_PER_UNIT = 10**9
+MOST_UNITS = 9_000_000_000
+"""More in one line does not fit into 64 bits of nano-units."""
+ALLOWED = f"a plain decimal such as 1234.5 or 1.2e-7, no comma, no sign of a currency, below {MOST_UNITS:,}"
+
+_EASY = r"^[+-]?(\d*\.?\d{0,18}|\d(\.\d{0,9})?[eE]-\d)$"
+"""Texts whose value has at most 18 decimals; the decimal parser takes them exactly. It rounds those with more."""
+_SHORT_BYTES = 19
+"""A text of so many bytes without exponent is easy."""
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_LARGEST_EXPONENT = 400
+"""Past what a double can have; longer ones would only cost memory."""
+
+
+def read(texts: pl.Series) -> pl.DataFrame:
+    """Columns ``nano`` (Int64), ``atto`` (Int128), ``deep`` (String) and ``valid`` of a String column.
+
+    Null is null, and valid. A text that is no number, or too large for a line, is null, and not valid.
+    """
+    trimmed = texts.str.strip_chars().alias("text")
+    frame = trimmed.to_frame().select(
+        "text", atto=pl.col("text").cast(pl.Decimal(38, 18), strict=False).to_physical(), deep=pl.lit(None, pl.String)
+    )
+    hard = _hard(trimmed)
+    if hard.len():
+        exact = pl.DataFrame([_exact(text) for text in hard], schema=_EXACT, orient="row")
+        known = pl.col("known").fill_null(value=False)
+        frame = frame.drop("deep").join(exact, on="text", how="left", maintain_order="left")
+        frame = frame.with_columns(atto=pl.when(known).then(pl.col("exact")).otherwise(pl.col("atto")))
+    fits = pl.col("atto").is_between(-MOST_UNITS * ATTO_PER_UNIT, MOST_UNITS * ATTO_PER_UNIT)
+    frame = frame.with_columns(atto=pl.when(fits).then(pl.col("atto")))
+    return frame.select(
+        nano=_half_even(pl.col("atto"), ATTO_PER_UNIT // NANO_PER_UNIT).cast(pl.Int64),
+        atto="atto",
+        deep="deep",
+        valid=pl.col("atto").is_not_null() | pl.col("text").is_null(),
+    )
+
+
+def exact_sum(frame: pl.DataFrame) -> Fraction:
+    """The exact sum, in whole units, of what :func:`read` made."""
+    deep = frame["deep"].drop_nulls()
+    below = sum((Fraction(text) for text in deep), Fraction(0))
+    return Fraction(int(frame["atto"].sum() or 0), ATTO_PER_UNIT) + below
+
+
+def nano(units: Fraction) -> int:
+    """Nano-units, rounded once, half to even."""
+    return round(units * NANO_PER_UNIT)
+
+
+def in_usd(nano_units: pl.Expr, usd_per_unit: Fraction) -> pl.Expr:
+    """Nano-dollars of nano-units of another currency, each rounded half to even; Int64.
+
+    Args:
+        nano_units: below :data:`MOST_UNITS` units.
+        usd_per_unit: numerator and denominator below 10**18 each, or the product does not fit into 128 bits.
+    """
+    product = nano_units.cast(pl.Int128) * pl.lit(usd_per_unit.numerator, dtype=pl.Int128)
+    return _half_even(product, usd_per_unit.denominator).cast(pl.Int64)
+
+
+def _half_even(amount: pl.Expr, unit: int) -> pl.Expr:
+    """An Int128 amount in units of ``unit``."""
+    floor = amount // pl.lit(unit, dtype=pl.Int128)
+    twice = (amount - floor * unit) * 2
+    up = (twice > unit) | ((twice == unit) & (floor % 2 == 1))
+    return floor + up.cast(pl.Int128)
+
+
+_EXACT = {"text": pl.String, "exact": pl.Int128, "deep": pl.String, "known": pl.Boolean}
+
+
+def _hard(texts: pl.Series) -> pl.Series:
+    long = texts.filter((texts.str.len_bytes() > _SHORT_BYTES) | texts.str.contains_any(["e", "E"]))
+    return long.filter(~long.str.contains(_EASY)).unique()
+
+
+def _exact(text: str) -> tuple[str, int | None, str | None, bool]:
+    """The text, its whole atto-units, what is below them as text, and that this is what counts."""
+    unreadable = (text, None, None, True)
+    if not _DECIMAL.fullmatch(text):
+        return unreadable
+    sign, digits, exponent = Decimal(text).as_tuple()
+    if not isinstance(exponent, int) or abs(exponent) > _LARGEST_EXPONENT:
+        return unreadable
+    amount = int("".join(map(str, digits)))
+    whole, rest = divmod(amount * 10 ** max(exponent + 18, 0), 10 ** max(-exponent - 18, 0))
+    if whole > MOST_UNITS * ATTO_PER_UNIT:
+        return unreadable
+    signed = -whole if sign else whole
+    return text, signed, f"{'-' if sign else ''}{rest}e{exponent}" if rest else None, True
