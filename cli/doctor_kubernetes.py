@@ -8,12 +8,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from agent.kube_holdings import KubeHoldings
+from agent.kube_holdings import KubeHoldings, pod_holder
 from cli.doctor_finding import Finding, Machine
+from cli.doctor_serving import check_pod_pages
 from cli.kube_node import endpoint_of
+from cli.kube_serving import KEPT_ANNOTATIONS
 from cli.kube_settings import runs_in_kubernetes
 from collectors.device_ids import Accepted, DeviceMaps, allocations
 from collectors.errors import Misconfigured, SourceError, Unsupported
+from collectors.holder import Holder
 from collectors.kube_api import KubeApi, Resource
 from collectors.kube_dra import DeviceKey, ResourceSlices, uuids
 from collectors.kube_errors import Forbidden, Unauthorized
@@ -46,10 +49,12 @@ class _Cluster:
     given: tuple[PodDevices, ...] | None = None
     """``None``: the kubelet did not answer."""
     offered: tuple[DeviceIds, ...] = ()
+    working: frozenset[Holder] = frozenset()
+    """Those whose processes are on a GPU."""
 
 
 def check_kubernetes(machine: Machine) -> Iterator[Finding]:
-    """Kubelet, API server, device ids, and the pods behind GPU processes; nothing outside Kubernetes."""
+    """Kubelet, API server, device ids, the pods behind GPU processes, their pages; nothing outside Kubernetes."""
     settings = machine.config.kubernetes
     if not runs_in_kubernetes(settings, machine.environ):
         return
@@ -60,6 +65,7 @@ def check_kubernetes(machine: Machine) -> Iterator[Finding]:
         yield from _ids(cluster, cluster.given)
     if cluster.pods is not None:
         yield from _processes(cluster, cluster.pods)
+        yield from check_pod_pages(machine, cluster.pods, {*cluster.working, *_given(cluster)})
 
 
 def _api(cluster: _Cluster) -> Iterator[Finding]:
@@ -115,7 +121,7 @@ def _known(name: str, node: NodeFacts | None) -> Finding:
 
 def _pods(cluster: _Cluster, api: KubeApi) -> Finding:
     resource = Resource("/api/v1/pods", f"spec.nodeName={cluster.node}", DROPPED)
-    keep = partial(pod_facts, kept=Kept())
+    keep = partial(pod_facts, kept=Kept(annotations=KEPT_ANNOTATIONS))
     try:
         listing = api.list(resource, keep, "0")
         api.watch(resource, keep, listing.resource_version, seconds=_WATCH_SECONDS).close()
@@ -176,6 +182,16 @@ def _gpus(devices: Collection[DeviceIds], accepted: Accepted) -> int:
     return sum(len(each.ids) for each in devices if accepted.resource(each.resource_name))
 
 
+def _given(cluster: _Cluster) -> Iterator[Holder]:
+    """Those to whom the kubelet gave a GPU, by whatever id."""
+    accepted = _accepted(cluster)
+    for pod in cluster.given or ():
+        for container in pod.containers:
+            claimed = any(device.driver in accepted.drivers for claim in container.claims for device in claim.devices)
+            if claimed or _gpus(container.devices, accepted):
+                yield pod_holder(pod.namespace, pod.pod, container.name)
+
+
 def _ids(cluster: _Cluster, given: tuple[PodDevices, ...]) -> Iterator[Finding]:
     unknown = allocations(given, cluster.claims, _maps(cluster.machine), _accepted(cluster)).unknown
     for words in unknown[:_MOST_IDS]:
@@ -207,6 +223,7 @@ def _processes(cluster: _Cluster, pods: PodCache) -> Iterator[Finding]:
     kubelet = _Told(cluster.given, cluster.offered)
     holdings = KubeHoldings(machine.clock, kubelet, pods, resolver, maps=partial(_maps, machine))
     found = holdings.holdings(pids).by_pid
+    cluster.working = frozenset(found.values())
     inside = sum(holder.kind == "pod" for holder in found.values())
     lost = sorted(pids - found.keys())
     if not lost:

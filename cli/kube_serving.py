@@ -1,7 +1,7 @@
 """The wiring of serving pages in Kubernetes: which pods of this node have pages, and who bears a model together."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from collectors.holder import Holder
@@ -27,6 +27,21 @@ def work_group(pod: PodFacts) -> str:
     return f"{pod.namespace}/{pod.workload.kind}/{pod.workload.name}"
 
 
+def serving_pods(pods: PodCache, held: Collection[Holder]) -> Iterator[ServingPod]:
+    """The pods that run now, as those that may have pages.
+
+    Args:
+        pods: with the annotations of ``KEPT_ANNOTATIONS``.
+        held: those that hold a device.
+    """
+    holding = {tuple(holder.name.split("/")[:2]) for holder in held if holder.kind == "pod"}
+    for pod in pods.pods().values():
+        if pod.pod_ip and pod.phase == "Running" and pods.present(pod.namespace, pod.name):
+            ports = {port.number: each.name for each in pod.containers.values() for port in each.ports}
+            holds_gpu = (pod.namespace, pod.name) in holding
+            yield ServingPod(pod.namespace, pod.name, pod.pod_ip, pod.annotations, ports, holds_gpu)
+
+
 @dataclass(slots=True)
 class PodPages:
     """Keeps a poller's targets in step with the node's pods."""
@@ -42,7 +57,7 @@ class PodPages:
         """Look again; what an annotation says and cannot be understood is told once."""
         targets: list[ServingTarget] = list(static_targets(self.settings))
         problems: list[str] = []
-        for pod in self._serving_pods():
+        for pod in serving_pods(self.pods, self.held()):
             found = pod_targets(pod, self.settings)
             targets.extend(found.targets)
             problems.extend(found.problems)
@@ -51,11 +66,3 @@ class PodPages:
             if problem not in self._problems:
                 _log.warning("%s", problem)
         self._problems = tuple(problems)
-
-    def _serving_pods(self) -> Iterable[ServingPod]:
-        holding = {tuple(holder.name.split("/")[:2]) for holder in self.held() if holder.kind == "pod"}
-        for pod in self.pods.pods().values():
-            if pod.pod_ip and pod.phase == "Running" and self.pods.present(pod.namespace, pod.name):
-                ports = {port.number: each.name for each in pod.containers.values() for port in each.ports}
-                holds_gpu = (pod.namespace, pod.name) in holding
-                yield ServingPod(pod.namespace, pod.name, pod.pod_ip, pod.annotations, ports, holds_gpu)

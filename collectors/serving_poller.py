@@ -15,7 +15,7 @@ from collectors.errors import SourceError
 from collectors.serving_fetch import Fetch, fetch_page
 from collectors.serving_page import EnginePage, EngineUnknown, TenantCap, read_engine_page
 from collectors.serving_settings import ServingSettings
-from collectors.serving_targets import ServingTarget
+from collectors.serving_targets import ServingTarget, read_first
 
 PROBE_INTERVALS = 20
 """A guessed page that was none is tried again after so many intervals: five minutes by default."""
@@ -86,7 +86,7 @@ class ServingPoller:
 
         A target that goes loses its last answer; one whose address or reading changed begins anew.
         """
-        wanted = sorted({target.key: target for target in targets}.values(), key=lambda each: (each.probe, each.key))
+        wanted = read_first(targets)
         read, rest = wanted[: self._settings.max_targets], wanted[self._settings.max_targets :]
         left_out = tuple(target.key for target in rest)
         if left_out and left_out != self._left_out:

@@ -3,7 +3,7 @@
 Owns the meaning of the annotations and the usual ports. Fetches nothing, and knows of pods only what is passed in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -72,6 +72,11 @@ class FoundTargets:
 
     targets: tuple[ServingTarget, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+def read_first(targets: Iterable[ServingTarget]) -> list[ServingTarget]:
+    """Each target once, in the order in which they are read where there are too many: guesses come last."""
+    return sorted({target.key: target for target in targets}.values(), key=lambda each: (each.probe, each.key))
 
 
 def static_targets(settings: ServingSettings) -> tuple[ServingTarget, ...]:

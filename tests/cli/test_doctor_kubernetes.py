@@ -1,4 +1,5 @@
 import socket
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -7,9 +8,11 @@ from cli.doctor_finding import Machine
 from cli.doctor_kubernetes import check_kubernetes
 from collectors.clock import SystemClock
 from collectors.readings import DeviceFacts, DeviceSweep, GpuReading, ProcessReading
+from collectors.serving_targets import USUAL_PATHS
 from tests.collectors import kubelet as told_by
 from tests.collectors.kube_server import KubeServer, container_id, pod
 from tests.collectors.kubelet import Kubelet
+from tests.engines.server import ScriptedEngine
 from tests.integration.processes import FakeHost
 
 GPU = "GPU-00000000-0000-0000-0000-000000000001"
@@ -115,8 +118,8 @@ def slice_of(device, uuid):
     return {"metadata": {"name": "slice"}, "spec": {**spec, "devices": [{"name": device, "attributes": attributes}]}}
 
 
-def kubepods(container):
-    return f"0::/kubepods.slice/kubepods-pod{POD_UID.replace('-', '_')}.slice/cri-containerd-{container}.scope\n"
+def kubepods(container, uid=POD_UID):
+    return f"0::/kubepods.slice/kubepods-pod{uid.replace('-', '_')}.slice/cri-containerd-{container}.scope\n"
 
 
 # The kubelet
@@ -244,11 +247,33 @@ def test_cluster_without_dynamic_allocation_is_well(look):
     assert lines(look(), "claims") == [("ok", "the cluster has no dynamic resource allocation")]
 
 
+# Serving pages
+
+
+def test_page_of_a_pod_that_was_given_a_gpu_is_found_by_its_port(look, kube, kubelet, monkeypatch):
+    with ScriptedEngine("vllm", model="llama") as engine:
+        port = urlsplit(engine.url).port
+        monkeypatch.setitem(USUAL_PATHS, port, ("/metrics",))
+        containers = [{"name": "main", "ports": [{"containerPort": port}]}]
+        kube.set(pod("chat", spec={"containers": containers}, status={"podIP": "127.0.0.1"}))
+        assert "no pod of this node announces a page" in only(look(), "serving").what
+        kubelet.answer(told_by.pod("ml", "chat", held=[told_by.devices("nvidia.com/gpu", GPU)]))
+        assert only(look(), "serving").what.startswith(f"ml/chat:{port}/metrics is up (guessed by its port): vllm")
+
+
+def test_page_that_a_pod_announces_is_found(look, kube):
+    with ScriptedEngine("vllm", model="llama") as engine:
+        said = {"wattledger.io/engine": "vllm", "wattledger.io/port": str(urlsplit(engine.url).port)}
+        kube.set(pod("chat", metadata={"annotations": said}, status={"podIP": "127.0.0.1"}))
+        assert "is up (by its annotations; its pod holds no GPU): vllm" in only(look(), "serving").what
+
+
 # Processes
 
 
 def test_process_of_a_pod_that_is_not_on_this_node_fails(look, host):
-    finding = only(look([host.process(7, kubepods("b" * 64))]), "processes")
+    elsewhere = kubepods("b" * 64, "22222222-2222-2222-2222-222222222222")
+    finding = only(look([host.process(7, elsewhere)]), "processes")
     assert finding.verdict == "fail"
     assert finding.what == "1 of 1 GPU processes are of pods that the API server does not name on this node (PID 7)"
 
