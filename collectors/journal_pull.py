@@ -1,0 +1,194 @@
+"""Fetches the agents' journals: many nodes at once, each within a deadline and a bound on its size.
+
+Owns the connection to an agent and the words for what went wrong. It hands on what an agent says of its hours and
+judges none of them; but an answer that names another node than the one asked is refused, whole. Never goes through a
+proxy, never follows a redirect.
+"""
+
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote, urlsplit
+
+from collectors.errors import Misconfigured, SourceError, Unavailable
+from collectors.kube_json import JsonObject
+
+AT_ONCE = 64
+"""Agents asked at the same time."""
+SECONDS = 15.0
+"""For one agent's whole answer."""
+MOST_BYTES = 256 * 1024 * 1024
+"""Fourteen days of a node with 56 MIG instances and a hundred holders are a tenth of this."""
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAddress:
+    """Where an agent serves its journal."""
+
+    url: str
+    """``http://10.0.0.7:9477`` or https; a path before ``/v1/hours`` stands in it."""
+    node: str = ""
+    """Whose journal has to be there; empty: whoever answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What an agent answered."""
+
+    address: AgentAddress
+    node: str
+    source: str
+    change: int
+    """What to ask with next time, so that only newer closed hours come."""
+    hours: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """An agent that gave no journal, and why."""
+
+    address: AgentAddress
+    reason: str
+
+
+class JournalPull:
+    """Asks agents for their hours.
+
+    Args:
+        token_file: the bearer token that agents ask for; read again at each pull, never shown.
+        ca_file: what the agents' certificates are signed with; ``None`` trusts the system's authorities.
+        seconds: for one agent's whole answer.
+        at_once: agents asked at the same time, which bounds memory and sockets.
+        most_bytes: of one answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        token_file: Path | None = None,
+        ca_file: Path | None = None,
+        seconds: float = SECONDS,
+        at_once: int = AT_ONCE,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._token_file = token_file
+        self._ca_file = ca_file
+        self._seconds = seconds
+        self._at_once = at_once
+        self._most_bytes = most_bytes
+
+    def pull(self, asked: Sequence[tuple[AgentAddress, str]]) -> Iterator[Journal | Silent]:
+        """Each agent's hours since what is said beside its address, in the order in which they answer.
+
+        Args:
+            asked: addresses with ``change:N`` of the last answer, an hour such as ``2026-11-22T06:00:00Z``, or nothing
+                for all that is kept.
+
+        Raises:
+            Misconfigured: the token or the certificates cannot be read: no agent could be asked.
+        """
+        headers, context = self._headers(), self._context()
+        waiting: set[Future[Journal | Silent]] = set()
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="pull") as pool:
+            for address, since in asked:
+                waiting.add(pool.submit(self._ask, address, since, headers, context))
+                # no more answers are held than are asked for at once
+                if len(waiting) >= 2 * self._at_once:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (each.result() for each in done)
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (each.result() for each in done)
+
+    def _ask(
+        self, address: AgentAddress, since: str, headers: dict[str, str], context: ssl.SSLContext | None
+    ) -> Journal | Silent:
+        try:
+            return self._journal(address, self._fetch(address, since, headers, context))
+        except (OSError, http.client.HTTPException) as error:
+            return Silent(address, f"does not answer ({str(error) or type(error).__name__}): does the agent run there?")
+        except SourceError as error:
+            return Silent(address, str(error))
+
+    def _fetch(
+        self, address: AgentAddress, since: str, headers: dict[str, str], context: ssl.SSLContext | None
+    ) -> bytes:
+        parts = urlsplit(address.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise Misconfigured("is no address: write http://HOST:PORT or https://HOST:PORT")
+        ends = time.monotonic() + self._seconds
+        connection = (
+            http.client.HTTPSConnection(parts.hostname, parts.port, timeout=self._seconds, context=context)
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=self._seconds)
+        )
+        query = f"?since={quote(since)}" if since else ""
+        with closing(connection):
+            connection.request("GET", f"{parts.path.rstrip('/')}/v1/hours{query}", headers=headers)
+            with connection.getresponse() as response:
+                _check(response.status)
+                return self._body(response, ends)
+
+    def _body(self, response: http.client.HTTPResponse, ends: float) -> bytes:
+        body = bytearray()
+        while chunk := response.read1(_CHUNK):
+            body += chunk
+            if len(body) > self._most_bytes:
+                raise Unavailable(f"answered more than {self._most_bytes} bytes: it was given up")
+            if time.monotonic() > ends:
+                raise TimeoutError(f"no whole answer within {self._seconds:g} s")
+        if response.length:
+            raise http.client.IncompleteRead(bytes(body), response.length)
+        return bytes(body)
+
+    def _headers(self) -> dict[str, str]:
+        if self._token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"}
+        except OSError as error:
+            raise Misconfigured(f"the agents' token {self._token_file} cannot be read: {error.strerror}") from error
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._ca_file is None:
+            return None
+        try:
+            return ssl.create_default_context(cafile=str(self._ca_file))
+        except OSError as error:
+            raise Misconfigured(f"the certificates in {self._ca_file} cannot be read: {error}") from error
+
+    def _journal(self, address: AgentAddress, body: bytes) -> Journal:
+        try:
+            said = json.loads(body)
+            journal = Journal(
+                address,
+                node=str(said["node"]),
+                source=str(said["source"]),
+                change=int(said["change"]),
+                hours=tuple(cast("list[JsonObject]", said["hours"])),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unavailable(
+                f"answered what is no journal ({type(error).__name__}): is it a wattledger agent?"
+            ) from error
+        if address.node and journal.node != address.node:
+            raise Misconfigured(
+                f"is asked for the hours of {address.node} and serves those of {journal.node}: nothing of it is "
+                "booked; set agent.node_name on that node, or mend its address"
+            )
+        return journal
+
+
+def _check(status: int) -> None:
+    if status in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
+        raise Misconfigured(f"refuses the token ({status}): set controller.agents.token_file to the agents' own")
+    if status != http.client.OK:
+        raise Unavailable(f"answered {status}: is it a wattledger agent?")
