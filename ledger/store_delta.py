@@ -1,0 +1,197 @@
+"""One Delta table by its address: opened, made, written, checkpointed. It knows nothing of epochs."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import polars as pl
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties
+from deltalake import write_deltalake as write_delta
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from ledger.store_disk import has_table, is_local, settle
+from ledger.store_errors import StoreError, explained
+from ledger.store_migrate import SCHEMA, Migrations
+from ledger.tables import Table, conform, empty
+
+LOG = logging.getLogger(__name__)
+
+ROWS_A_GROUP = 262_144
+"""Few enough that a reader of one hour skips most of a compacted day, and that a writer holds little."""
+BYTES_A_FILE = 2**30
+COMMITS_A_CHECKPOINT = 50
+"""A table is opened by its last checkpoint and what came after."""
+NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+"""A checkpoint that fails must not make a commit that landed look failed; it is written apart."""
+
+Rows = pl.DataFrame | pl.LazyFrame
+
+
+class _Stream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the tables are, and what they are made with."""
+
+    root: str
+    options: Mapping[str, str] = field(repr=False)
+    history_days: int
+    migrations: Migrations
+
+    def uri(self, table: Table) -> str:
+        """The table's address."""
+        return f"{self.root}/{table.name}"
+
+    def open(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        """The table as of now, or of a version; None where there is none yet.
+
+        Raises:
+            NewerTable: it is of a newer wattledger, or a newer Delta.
+            StoreError: it cannot be read.
+        """
+        uri = self.uri(table)
+        try:
+            if is_local(self.root) and not has_table(uri):
+                return None
+            handle = DeltaTable(uri, version=version, storage_options=dict(self.options))
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise self.explained(f"read {table.name}", table, error) from error
+        self.migrations.refuse_newer(handle)
+        return handle
+
+    def open_or_create(self, table: Table) -> DeltaTable:
+        """The table; made empty where there is none. Raises as :meth:`open` does."""
+        if handle := self.open(table):
+            return handle
+        try:
+            DeltaTable.create(
+                self.uri(table),
+                empty(table).schema,
+                partition_by=list(table.partition),
+                configuration={SCHEMA: str(self.migrations.version), **properties(table, self.history_days)},
+                storage_options=dict(self.options),
+                raise_if_key_not_exists=False,
+            )
+        except (DeltaError, OSError) as error:
+            if handle := self.open(table):  # another was quicker
+                return handle
+            raise self.explained(f"create {table.name}", table, error) from error
+        handle = self.open(table)
+        if handle is None:
+            raise StoreError(f"cannot create {table.name} at {self.uri(table)}: something takes it away")
+        return handle
+
+    def settle(self, table: Table, version: int) -> None:
+        """Have a commit on the disk itself; a bucket has it already."""
+        if not is_local(self.root):
+            return
+        try:
+            settle(self.uri(table), version)
+        except OSError as error:
+            raise self.explained(f"sync {table.name}", table, error) from error
+
+    def checkpoint(self, table: Table) -> None:
+        """Write the table's state as one file, and drop log entries past their age; a failure is only logged."""
+        try:
+            handle = self.open(table)
+            if handle is not None:
+                handle.create_checkpoint()
+                handle.cleanup_metadata()
+        except (StoreError, DeltaError, OSError) as error:
+            LOG.warning("%s", self.explained(f"checkpoint {table.name}", table, error))
+
+    def explained(self, doing: str, table: Table, error: BaseException) -> StoreError:
+        """The error in our words, without the options' secrets."""
+        hidden = [value for name, value in self.options.items() if value and name.lower().endswith(_SECRET)]
+        return explained(doing, self.uri(table), error, hidden)
+
+
+_SECRET = ("key", "key_id", "token", "password")
+
+
+def properties(table: Table, history_days: int) -> dict[str, str]:
+    """Delta's own settings of a table."""
+    return {
+        "delta.dataSkippingStatsColumns": ",".join(_pruned_by(table)),
+        "delta.logRetentionDuration": f"interval {history_days} days",
+        "delta.deletedFileRetentionDuration": f"interval {history_days} days",
+    }
+
+
+def rows_of(handle: DeltaTable) -> pl.LazyFrame:
+    """The rows as they stand; the handle must not be moved on while the frame is in use."""
+    return pl.scan_delta(handle)
+
+
+def append(table: Table, handle: DeltaTable, rows: Rows, commit: CommitProperties) -> None:
+    """Add rows."""
+    write_delta(
+        handle,
+        _stream(table, rows),
+        mode="append",
+        target_file_size=BYTES_A_FILE,
+        writer_properties=_writer(table),
+        commit_properties=commit,
+        post_commithook_properties=NO_HOOKS,
+    )
+
+
+def overwrite(
+    table: Table,
+    handle: DeltaTable,
+    rows: Rows,
+    commit: CommitProperties,
+    *,
+    predicate: str | None,
+    new_schema: bool = False,
+) -> None:
+    """Put rows in place of those that match; ``new_schema`` puts the table's columns in place of those there, too."""
+    write_delta(
+        handle,
+        _stream(table, rows),
+        mode="overwrite",
+        predicate=predicate,
+        schema_mode="overwrite" if new_schema else None,
+        target_file_size=BYTES_A_FILE,
+        writer_properties=_writer(table),
+        commit_properties=commit,
+        post_commithook_properties=NO_HOOKS,
+    )
+
+
+def touch(handle: DeltaTable, commit: CommitProperties) -> None:
+    """A commit that changes nothing but bears its application transaction."""
+    handle.create_write_transaction(
+        [],
+        mode="append",
+        schema=handle.schema(),
+        partition_by=handle.metadata().partition_columns,
+        commit_properties=commit,
+        post_commithook_properties=NO_HOOKS,
+    )
+
+
+def _stream(table: Table, rows: Rows) -> _Stream:
+    if isinstance(rows, pl.DataFrame):
+        return conform(table, rows.lazy()).collect()
+    return conform(table, rows).collect_batches(lazy=True, maintain_order=False, engine="streaming")
+
+
+def _pruned_by(table: Table) -> list[str]:
+    return [name for name in table.key if name not in table.partition][:2]
+
+
+def _writer(table: Table) -> WriterProperties:
+    chunk = ColumnProperties(statistics_enabled="CHUNK")
+    return WriterProperties(
+        compression="ZSTD",
+        compression_level=1,
+        max_row_group_size=ROWS_A_GROUP,
+        default_column_properties=ColumnProperties(statistics_enabled="NONE"),
+        column_properties=dict.fromkeys(_pruned_by(table), chunk),
+    )

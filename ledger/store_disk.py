@@ -1,0 +1,50 @@
+"""What a ledger on a disk needs beyond Delta: to be told apart from no ledger, and to outlast a power cut."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from urllib.parse import unquote
+
+
+def is_local(root: str) -> bool:
+    """Whether the root is a directory rather than an address."""
+    return "://" not in root
+
+
+def has_table(uri: str) -> bool:
+    """Whether a table was begun there.
+
+    Raises:
+        OSError: it cannot be told: no permission, or something else is in its place.
+    """
+    try:
+        return stat.S_ISDIR(Path(uri, "_delta_log").stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def settle(uri: str, version: int) -> None:
+    """Have the commit and the files that it added on the disk itself, so that a later commit never outlives it.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    log = Path(uri, "_delta_log", f"{version:020}.json")
+    files = [Path(uri, name) for name in _added(log)]
+    folders = {path.parent for path in (log, *files)}
+    for path in (*files, log, *sorted(folders)):
+        _fsync(path)
+
+
+def _added(log: Path) -> list[str]:
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    return [unquote(entry["add"]["path"]) for entry in entries if "add" in entry]
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
