@@ -121,6 +121,8 @@ class Entry:
     """Cost numerators by tenant."""
     counter_bases: dict[str, CounterBase] = field(default_factory=dict[str, CounterBase])
     """By page; those that moved."""
+    counter_series: dict[str, str] = field(default_factory=dict[str, str])
+    """By page, the series that the states of its bases give values of from here on."""
     notes: list[NoteRow] = field(default_factory=list[NoteRow])
     """What was learnt of holders, for hours that are open."""
     node_facts: dict[int, NodeNote] = field(default_factory=dict[int, NodeNote])
@@ -148,6 +150,7 @@ class Entry:
         for key, numerator in later.tenant_costs.items():
             self.tenant_costs[key] = self.tenant_costs.get(key, 0) + numerator
         self.counter_bases.update(later.counter_bases)
+        self.counter_series.update(later.counter_series)
         self.notes.extend(later.notes)
         self.node_facts.update(later.node_facts)
 

@@ -75,6 +75,7 @@ def encode_entry(entry: Entry, interner: Interner) -> dict[str, Any]:
         "latency": [[row.hour_s, *row.key, *plain_latency(row.latency)] for row in entry.latency],
         "tenants": [[*key, numerator] for key, numerator in entry.tenant_costs.items()],
         "counters": entry.counter_bases,
+        "series": entry.counter_series,
         "notes": [[row.hour_s, *row.key, *plain_note(row.note)] for row in entry.notes],
         "node": [[hour_s, asdict(node)] for hour_s, node in entry.node_facts.items()],
     }
@@ -101,6 +102,7 @@ def decode_entry(record: Mapping[str, Any], keys: list[RowKey]) -> Entry:
         latency=[LatencyRow(row[0], LatencyKey(*row[1:5]), latency_of(*row[5:])) for row in record.get("latency", ())],
         tenant_costs={TenantKey(*key): numerator for *key, numerator in record.get("tenants", ())},
         counter_bases=_counter_bases(record.get("counters", {})),
+        counter_series=record.get("series", {}),
         notes=[NoteRow(row[0], HolderKey(*row[1:3]), HolderNote(*row[3:])) for row in record.get("notes", ())],
         node_facts={hour_s: NodeNote(**node) for hour_s, node in record.get("node", ())},
         hours_only=record.get("hours_only", False),
@@ -140,6 +142,7 @@ def encode_work(work: WorkBooks) -> dict[str, Any]:
         ],
         "tenants": [[*key, meter.cost_numerator, meter.touched_ns] for key, meter in work.tenants.items()],
         "counters": work.bases,
+        "series": work.series,
     }
 
 
@@ -156,6 +159,7 @@ def decode_work(data: Mapping[str, Any]) -> WorkBooks:
         },
         tenants={TenantKey(*row[:3]): TenantMeter(*row[3:]) for row in data.get("tenants", ())},
         bases=_counter_bases(data.get("counters", {})),
+        series=data.get("series", {}),
     )
 
 

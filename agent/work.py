@@ -157,16 +157,20 @@ class WorkBooker:
         started_ns = self._started_ns(page, entry, wall_ns)
         deltas = self._deltas.get(key)
         if deltas is None:
-            deltas = self._deltas[key] = _restored(key, before)
+            deltas = self._deltas[key] = _restored(key, before, self.books.work.series.get(key, ""))
             self._read_ns[key] = before.read_ns if before is not None and before.state else started_ns or at_ns
         gain = deltas.book(page, from_zero=before is None and started_ns is not None)
         since_ns = min(self._read_ns[key], at_ns)
         self._add_gain(entry, holder, gain, since_ns, at_ns)
         self._note_tenants(key, holder, gain)
         self._read_ns[key] = at_ns
-        state = deltas.export()
-        if before is None or state != before.state or self._hour_s(before.read_ns) != self._hour_s(at_ns):
+        state, series = deltas.save()
+        other_series = bool(series) and series != self.books.work.series.get(key)
+        moved = before is None or state != before.state or self._hour_s(before.read_ns) != self._hour_s(at_ns)
+        if moved or other_series:
             entry.counter_bases[key] = CounterBase(at_ns, state)
+        if other_series:
+            entry.counter_series[key] = series
 
     def _started_ns(self, page: EnginePage, entry: Entry, wall_ns: int) -> int | None:
         """When the page's process started, if these books were open by then: all it did is then to be booked."""
@@ -252,11 +256,11 @@ def latency_sum(gain: LatencyGain) -> LatencySum:
     return LatencySum(gain.count, gain.sum_ns, buckets)
 
 
-def _restored(key: str, base: CounterBase | None) -> CounterDeltas:
+def _restored(key: str, base: CounterBase | None, series: str) -> CounterDeltas:
     if base is None or not base.state:
         return CounterDeltas()
     try:
-        return CounterDeltas.restore(base.state)
+        return CounterDeltas.restore(base.state, series)
     except ValueError as error:
         _log.warning("serving page %s: %s; it is counted from what it shows next", key, error)
         return CounterDeltas()

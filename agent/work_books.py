@@ -58,6 +58,8 @@ class WorkBooks:
     latency: dict[LatencyKey, LatencyMeter] = field(default_factory=dict[LatencyKey, LatencyMeter])
     tenants: dict[TenantKey, TenantMeter] = field(default_factory=dict[TenantKey, TenantMeter])
     bases: dict[str, CounterBase] = field(default_factory=dict[str, CounterBase])
+    series: dict[str, str] = field(default_factory=dict[str, str])
+    """By page, the series that its base gives values of, where that does not name them itself."""
     shape: int = 0
     """Grows whenever a meter comes or goes; not saved."""
 
@@ -84,6 +86,7 @@ class WorkBooks:
             tenant.cost_numerator += numerator
             tenant.touched_ns = entry.monotonic_ns
         self.bases.update(entry.counter_bases)
+        self.series.update(entry.counter_series)
 
     def begin_boot(self, start_ns: int) -> None:
         """Counters begin at 0; the pages' own counters may have gone on, if they are not of this machine."""
@@ -129,6 +132,7 @@ class WorkBooks:
         for key in pages:
             if key in self.bases:
                 self.bases[key] = CounterBase(self.bases.pop(key).read_ns, "")
+                self.series.pop(key, None)
         given_up = [key for key, base in self.bases.items() if not base.state]
         for key in given_up[: max(0, len(given_up) - MAX_GIVEN_UP)]:
             del self.bases[key]

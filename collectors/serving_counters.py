@@ -8,10 +8,26 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from operator import sub
+from typing import Any, NamedTuple, Self, TypeVar
 
 from collectors.clock import NS_PER_SECOND
-from collectors.serving_page import EnginePage, LatencyKey, Part, PhaseKey, Slot, Values, WorkKey
+from collectors.serving_saved import plans_from_text, plans_text, values_from_text
+from collectors.serving_values import (
+    CounterValues,
+    EnginePage,
+    LatencyKey,
+    Part,
+    PhaseKey,
+    Plans,
+    Slot,
+    SlotPlan,
+    Values,
+    WorkKey,
+    latency_slots,
+    phase_slots,
+    work_slots,
+)
 
 MAX_REMEMBERED_SERIES = 20_000
 """Series of one thing that are remembered after they left the page, so that they may return without a jump."""
@@ -49,6 +65,14 @@ class PageGain:
 _Key = TypeVar("_Key", WorkKey, PhaseKey, LatencyKey)
 
 
+class SavedCounters(NamedTuple):
+    """A state as text, in two parts: one that moves with the counters and one that seldom changes."""
+
+    state: str
+    series: str
+    """What ``state`` gives the values of; empty where it says so itself."""
+
+
 class CounterDeltas:
     """The counters of one target as they last stood.
 
@@ -57,9 +81,10 @@ class CounterDeltas:
     """
 
     def __init__(self) -> None:
-        self._work: dict[WorkKey, _Known] = {}
-        self._phases: dict[PhaseKey, _Known] = {}
-        self._latency: dict[LatencyKey, _Known] = {}
+        self._slots = _Slots({}, {}, {})
+        self._page: CounterValues | None = None
+        """The last page's, where its slots are all that is known: they then stand here alone."""
+        self._series: tuple[Plans, str] | None = None
         self._carry: dict[WorkKey | PhaseKey | LatencyKey, float] = {}
         self._start_time_seconds: float | None = None
         self._first = True
@@ -72,45 +97,86 @@ class CounterDeltas:
         A counter that fell, or any where the process started anew, counts from zero.
         """
         fresh = self._restarted(page) or (self._first and from_zero)
-        pass_over = _Pass(based=self._first, fresh=fresh)
-        work = pass_over.gains(self._work, page.work_slots)
-        phases = pass_over.gains(self._phases, page.phase_slots)
-        latency = pass_over.gains(self._latency, page.latency_slots)
+        gains = None if fresh else self._plain_gains(page.counters)
+        if gains is None:
+            self._slots, self._page = self._known(), None
+            gains = _Pass(based=self._first, fresh=fresh).all_gains(self._slots, page)
+            self._fold(page.counters)
         self._first = False
         self._start_time_seconds = page.start_time_seconds
-        if pass_over.restarted:
+        if gains.restarted:
             self._forgive_debts()
-        counted = {key: parts["value"] for key, parts in work.items()}
+        counted = {key: parts["value"] for key, parts in gains.work.items()}
         return PageGain(
             work=self._whole(_once(counted) if page.cached_within_input else counted),
-            phase_ns=self._whole({key: parts["value"] * NS_PER_SECOND for key, parts in phases.items()}),
-            latency=self._latency_gains(latency),
-            restarted=tuple(sorted(pass_over.restarted)),
-            rebased=tuple(sorted(pass_over.rebased)),
+            phase_ns=self._whole({key: parts["value"] * NS_PER_SECOND for key, parts in gains.phases.items()}),
+            latency=self._latency_gains(gains.latency),
+            restarted=tuple(sorted(gains.restarted)),
+            rebased=tuple(sorted(gains.rebased)),
         )
 
     def export(self) -> str:
-        """The state as text, for :meth:`restore` in a later process; equal states give equal texts."""
-        slots = [[_plain(known) for known in each.items()] for each in (self._work, self._phases, self._latency)]
-        carry = [[*key, value] for key, value in self._carry.items() if value]
-        return json.dumps([self._start_time_seconds, *slots, carry], separators=(",", ":"))
+        """The state as one text, for :meth:`restore` in a later process; equal states give equal texts."""
+        slots = [[_plain(known) for known in each.items()] for each in self._known()]
+        return json.dumps([self._start_time_seconds, *slots, self._carried()], separators=(",", ":"))
+
+    def save(self) -> SavedCounters:
+        """The state for :meth:`restore` in a later process, in a fraction of the text and time of :meth:`export`."""
+        page = self._page
+        if page is None or page.written is None:
+            return SavedCounters(self.export(), "")
+        if self._series is None or self._series[0] is not page.plans:
+            self._series = page.plans, plans_text(page.plans)
+        plain = [self._start_time_seconds, page.written, self._carried()]
+        return SavedCounters(json.dumps(plain, separators=(",", ":")), self._series[1])
 
     @classmethod
-    def restore(cls, text: str) -> Self:
-        """A state that goes on where the one that was exported stood.
+    def restore(cls, text: str, series: str = "") -> Self:
+        """A state that goes on where the one that was saved or exported stood.
 
         Raises:
             ValueError: it is no exported state.
         """
         deltas = cls()
         try:
-            deltas._start_time_seconds, work, phases, latency, carry = json.loads(text)
-            deltas._work, deltas._phases, deltas._latency = _slots(work), _slots(phases), _slots(latency)
+            deltas._start_time_seconds, *slots, carry = json.loads(text)
+            if len(slots) == 1:
+                deltas._slots = _unfolded(values_from_text(plans_from_text(series), *slots))
+            else:
+                deltas._slots = _Slots(*map(_slots, slots))
             deltas._carry = {tuple(key): value for *key, value in carry}
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"no exported state of counters: {error}") from error
         deltas._first = False
         return deltas
+
+    def _carried(self) -> list[list[Any]]:
+        return [[*key, value] for key, value in self._carry.items() if value]
+
+    def _known(self) -> "_Slots":
+        return self._slots if self._page is None else _unfolded(self._page)
+
+    def _fold(self, page: CounterValues | None) -> None:
+        """Let the page's own values stand for its slots, where nothing else is remembered."""
+        if page is None or page.written is None:
+            return
+        known, plans = self._slots, page.plans
+        alike = all(plan.parts for each in (plans.work, plans.phases, plans.latency) for plan in each.values())
+        everything = _is_all(known.work, plans.work) and _is_all(known.phases, plans.phases)
+        if alike and everything and _is_all(known.latency, plans.latency):
+            self._page, self._slots = page, _Slots({}, {}, {})
+
+    def _plain_gains(self, now: CounterValues | None) -> "_Gains | None":
+        """The gains over a page of the same layout on which nothing fell; ``None`` for any other."""
+        before = self._page
+        if before is None or now is None or now.plans is not before.plans:
+            return None
+        gained = list(map(sub, now.values, before.values))
+        if gained and min(gained) < 0:
+            return None
+        self._page = now
+        plans = now.plans
+        return _Gains(_sums(plans.work, gained), _sums(plans.phases, gained), _sums(plans.latency, gained))
 
     def _restarted(self, page: EnginePage) -> bool:
         then, now = self._start_time_seconds, page.start_time_seconds
@@ -155,6 +221,46 @@ class _Known:
     """What the series of the last page added up to."""
 
 
+class _Slots(NamedTuple):
+    """All that is known."""
+
+    work: dict[WorkKey, _Known]
+    phases: dict[PhaseKey, _Known]
+    latency: dict[LatencyKey, _Known]
+
+
+class _Gains(NamedTuple):
+    """What each slot's parts gained."""
+
+    work: Mapping[WorkKey, Mapping[Part, float]]
+    phases: Mapping[PhaseKey, Mapping[Part, float]]
+    latency: Mapping[LatencyKey, Mapping[Part, float]]
+    restarted: frozenset[str] = frozenset()
+    rebased: frozenset[str] = frozenset()
+
+
+def _unfolded(page: CounterValues) -> _Slots:
+    return _Slots(_stand(work_slots(page)), _stand(phase_slots(page)), _stand(latency_slots(page)))
+
+
+def _stand(slots: Mapping[_Key, Slot]) -> dict[_Key, _Known]:
+    return {key: _Known(slot.source, slot.series, _total(slot)) for key, slot in slots.items()}
+
+
+def _is_all(known: Mapping[_Key, _Known], plans: Mapping[_Key, SlotPlan]) -> bool:
+    """Whether these series are all that is known."""
+    return known.keys() == plans.keys() and all(known[key].series.keys() == plans[key].series.keys() for key in plans)
+
+
+def _sums(plans: Mapping[_Key, SlotPlan], values: list[float]) -> dict[_Key, dict[Part, float]]:
+    """Each part's sum over the series of its slot."""
+    return {
+        key: {part: sum(values[plan.start + at : plan.stop : len(plan.parts)]) for at, part in enumerate(plan.parts)}
+        for key, plan in plans.items()
+        if plan.parts
+    }
+
+
 def _plain(known: tuple[WorkKey | PhaseKey | LatencyKey, _Known]) -> list[Any]:
     """JSON has no numbers for keys, and buckets are named by numbers: parts become pairs."""
     key, slot = known
@@ -177,6 +283,13 @@ class _Pass:
         self.rebased: set[str] = set()
         self._first = based
         self._fresh = fresh
+
+    def all_gains(self, known: _Slots, page: EnginePage) -> _Gains:
+        """The gains of each slot; updates ``known``."""
+        work = self.gains(known.work, page.work_slots)
+        phases = self.gains(known.phases, page.phase_slots)
+        latency = self.gains(known.latency, page.latency_slots)
+        return _Gains(work, phases, latency, frozenset(self.restarted), frozenset(self.rebased))
 
     def gains(self, known: dict[_Key, _Known], slots: Mapping[_Key, Slot]) -> dict[_Key, dict[Part, float]]:
         """The gain of each slot's parts; updates ``known``."""

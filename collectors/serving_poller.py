@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from collectors.clock import NS_PER_SECOND, Clock
 from collectors.errors import SourceError
 from collectors.serving_fetch import Fetch, fetch_page
-from collectors.serving_page import EnginePage, EngineUnknown, TenantCap, read_engine_page
+from collectors.serving_memory import PageMemory
+from collectors.serving_page import EnginePage, EngineUnknown, TenantCap
 from collectors.serving_settings import ServingSettings
 from collectors.serving_targets import ServingTarget, read_first
 
@@ -42,6 +43,7 @@ class PollResult:
 @dataclass(slots=True)
 class _Scheduled:
     target: ServingTarget
+    memory: PageMemory
     due_ns: int
     busy: bool = False
     up: bool | None = None
@@ -74,6 +76,8 @@ class ServingPoller:
         self._results: dict[str, PollResult] = {}
         self._left_out: tuple[str, ...] = ()
         self._stop = threading.Event()
+        self._watch = threading.Lock()
+        """Held by the one thread that waits for the next page; the others wait to follow it, and wake for no page."""
         self._threads: list[threading.Thread] = []
 
     @property
@@ -105,7 +109,7 @@ class ServingPoller:
                 self._scheduled[target.key] = (
                     known
                     if known is not None and known.target == target
-                    else _Scheduled(target, self._offset(target, now_ns))
+                    else _Scheduled(target, PageMemory(target.reading, self._tenants), self._offset(target, now_ns))
                 )
             self._results = {
                 key: result
@@ -143,11 +147,19 @@ class ServingPoller:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            scheduled = self._claim()
+            with self._watch:
+                scheduled = self._next()
             if scheduled is not None:
                 self._poll(scheduled)
-            elif self._clock.wait(self._stop, self._idle_ns()):
-                return
+
+    def _next(self) -> _Scheduled | None:
+        """Wait for the next page that is due; ``None`` at the end."""
+        while not self._stop.is_set():
+            scheduled = self._claim()
+            if scheduled is not None:
+                return scheduled
+            self._clock.wait(self._stop, self._idle_ns())
+        return None
 
     def _offset(self, target: ServingTarget, now_ns: int) -> int:
         """The next moment of the target's own place within the interval."""
@@ -188,7 +200,7 @@ class ServingPoller:
         target, page, error, unknown = scheduled.target, None, "", False
         for url in (scheduled.url,) if scheduled.url else target.urls:
             try:
-                page = self._page(url, target)
+                page = self._page(url, scheduled.memory)
             except SourceError as problem:
                 unknown = isinstance(problem, EngineUnknown)
                 error = error or str(problem)
@@ -202,12 +214,12 @@ class ServingPoller:
         at_ns = self._clock.monotonic_ns()
         return PollResult(target, at_ns, at_ns - began_ns, page, error, unknown)
 
-    def _page(self, url: str, target: ServingTarget) -> EnginePage:
+    def _page(self, url: str, memory: PageMemory) -> EnginePage:
         fetched = self._fetch(
             url, timeout_seconds=self._settings.timeout_seconds, max_bytes=self._settings.max_page_bytes
         )
         try:
-            return read_engine_page(fetched.body, target.reading, self._tenants, whole=fetched.whole)
+            return memory.read(fetched.body, whole=fetched.whole)
         except SourceError as problem:
             raise type(problem)(f"{url}: {problem}") from problem
 

@@ -6,6 +6,8 @@ from agent.work import HELD_BACK_NS, WorkBooker, latency_sum, tenant_weights
 from collectors.clock import NS_PER_SECOND
 from collectors.holder import NOBODY, Holder
 from collectors.serving_counters import LatencyGain, PageGain
+from collectors.serving_memory import PageMemory
+from collectors.serving_values import PageReading, TenantCap
 from ledger.hours import CellKey
 from tests.agent.pages import answer, page, silence
 
@@ -150,6 +152,33 @@ def test_a_page_that_is_no_longer_read_is_no_longer_shown():
     rig.read(10, {OUT: 1})
     rig.book(71)
     assert rig.booker.views == {}
+
+
+def test_the_names_of_a_pages_series_are_saved_once_and_its_values_go_on_over_a_restart():
+    rig, memory = Rig(), PageMemory(PageReading(), TenantCap(0))
+    text = 'vllm:generation_tokens_total{model_name="llama"} %d\nvllm:e2e_request_latency_seconds_sum 1.5\n'
+
+    def read(seconds, tokens):
+        rig.book(seconds, answer(seconds, memory.read((text % tokens).encode())))
+        return rig.books.work.series.get(KEY, ""), rig.books.work.bases[KEY].state
+
+    read(10, 100)
+    series, _ = read(25, 110)
+    later, state = read(40, 130)
+    assert "llama" in series
+    assert later is series
+    assert "llama" not in state
+    rig.open()
+    read(55, 137)
+    assert rig.amounts() == {("chat", "", "output_tokens"): 37}
+
+
+def test_a_base_whose_series_are_lost_sets_a_new_one(caplog):
+    rig = Rig()
+    rig.books.work.bases[KEY] = CounterBase(1, '[null,"100",[]]')
+    rig.read(10, {OUT: 100}, start=HOUR + 5)
+    assert rig.amounts() == {}
+    assert "counted from what it shows next" in caplog.text
 
 
 def test_a_damaged_base_sets_a_new_one_and_says_so(caplog):

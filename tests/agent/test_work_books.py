@@ -23,6 +23,7 @@ def entry(at_ns=5, *, amount=7, holder="chat", **more):
         latency=[LatencyRow(HOUR, latency_key(holder), LatencySum(3, 900, {100: 2, 500: 0}))],
         tenant_costs={TenantKey("pod", holder, "alice"): 11},
         counter_bases={"page": CounterBase(at_ns, '{"a":1}')},
+        counter_series={"page": f"series {at_ns}"},
         **more,
     )
 
@@ -46,7 +47,7 @@ def test_an_entry_and_the_books_come_back_from_the_disk_as_they_were():
     books = Books("boot", [(0, 0)])
     books.apply(one)
     assert decode_books(decode_line(encode_line(encode_books(books)))).work == WorkBooks(
-        books.work.meters, books.work.latency, books.work.tenants, books.work.bases
+        books.work.meters, books.work.latency, books.work.tenants, books.work.bases, {"page": "series 5"}
     )
 
 
@@ -56,6 +57,7 @@ def test_entries_that_wait_together_keep_all_their_work():
     books = Books("boot", [(0, 0)])
     books.apply(one)
 
+    assert books.work.series == {"page": "series 9"}
     assert books.work.meters[key()].amount == 9
     assert books.work.tenants[TenantKey("pod", "chat", "alice")].cost_numerator == 22
 
