@@ -7,14 +7,17 @@ credentials, and asks for no compression: on one node it would only cost CPU on 
 import http.client
 import socket
 import ssl
-import threading
+import time
 import urllib.parse
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from collectors.errors import Misconfigured, Unavailable
 from collectors.openmetrics import MAX_PAGE_BYTES, PageRefused, read_page
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as _Buffer
 
 FETCH_SECONDS = 2.0
 """Default limit of a whole fetch, connection included."""
@@ -66,23 +69,18 @@ def fetch_page(url: str, *, timeout_seconds: float = FETCH_SECONDS, max_bytes: i
         Misconfigured: ``url`` is no address.
     """
     parts = split_url(url)
-    deadline = _Deadline(timeout_seconds)
+    ends = time.monotonic() + timeout_seconds
     try:
-        with closing(_connection(parts, timeout_seconds)) as connection, deadline:
-            connection.connect()
-            deadline.watch(connection.sock)
-            page = _get(connection, parts, max_bytes)
+        with closing(_connection(parts, ends)) as connection:
+            return _get(connection, parts, max_bytes)
     except PageRefused as error:
         raise PageRefused(f"{url}: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        if not (deadline.is_over or isinstance(error, TimeoutError)):
+        if not (isinstance(error, TimeoutError) or time.monotonic() >= ends):
             raise Unavailable(
                 f"{url} does not answer ({str(error) or type(error).__name__}): "
                 "check that the engine runs, and the port and path of its metrics"
             ) from error
-    else:
-        if not deadline.is_over:
-            return page
     raise Unavailable(
         f"{url} did not end within {timeout_seconds:g} s: look at the engine's load, or raise serving.timeout_seconds"
     )
@@ -93,7 +91,9 @@ def _get(connection: http.client.HTTPConnection, parts: urllib.parse.SplitResult
     connection.request("GET", path, headers={"Accept": _ACCEPT, "Accept-Encoding": "identity"})
     with connection.getresponse() as response:
         _check(response, parts.geturl())
-        body = read_page(response, max_bytes)
+        # A page that says how long it is needs no room to grow.
+        fits = response.length is not None and response.length <= max_bytes
+        body = response.read(response.length) if fits else read_page(response, max_bytes)
         if response.length:
             raise http.client.IncompleteRead(body, response.length)
         return FetchedPage(body, whole=response.length is not None or response.chunked)
@@ -113,50 +113,83 @@ def _check(response: http.client.HTTPResponse, url: str) -> None:
         raise Unavailable(f"{url} answers in {encoding!r} although plain text was asked for: turn compression off")
 
 
-def _connection(parts: urllib.parse.SplitResult, timeout_seconds: float) -> http.client.HTTPConnection:
+def _connection(parts: urllib.parse.SplitResult, ends: float) -> http.client.HTTPConnection:
     host = parts.hostname or ""
     if parts.scheme == "http":
-        return http.client.HTTPConnection(host, parts.port, timeout=timeout_seconds)
+        return _Connection(host, parts.port, ends)
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(host, parts.port, timeout=timeout_seconds, context=context)
+    context.sslsocket_class = _TlsSocket
+    return _TlsConnection(host, parts.port, ends, context)
 
 
-class _Deadline:
-    """Cuts a connection when its time is over: a socket's own timeout begins anew with each byte."""
+def _left(ends: float) -> float:
+    """Seconds to ``ends``, by the monotonic clock.
 
-    def __init__(self, timeout_seconds: float) -> None:
-        self._lock = threading.Lock()
-        self._over = False
-        self._connected: socket.socket | None = None
-        self._watchdog = threading.Timer(timeout_seconds, self._cut)
-        self._watchdog.daemon = True
+    Raises:
+        TimeoutError: there are none.
+    """
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
-    @property
-    def is_over(self) -> bool:
-        return self._over
 
-    def __enter__(self) -> Self:
-        self._watchdog.start()
-        return self
+class _Socket(socket.socket):
+    """Receives until ``ends`` and no longer: a socket's own timeout begins anew with each byte."""
 
-    def __exit__(self, *_: object) -> None:
-        self._watchdog.cancel()
-        self._watchdog.join()
+    ends = 0.0
 
-    def watch(self, connected: socket.socket) -> None:
-        """The socket to cut; kept here since the connection lets go of it once an answer without a length began."""
-        with self._lock:
-            self._connected = connected
-        if self._over:
-            raise TimeoutError
+    def recv_into(self, buffer: "_Buffer", nbytes: int = 0, flags: int = 0) -> int:
+        """At most what fits into ``buffer``."""
+        self.settimeout(_left(self.ends))
+        return super().recv_into(buffer, nbytes, flags)
 
-    def _cut(self) -> None:
-        with self._lock:
-            self._over = True
-            connected = self._connected
-        if connected is not None:
-            with suppress(OSError):
-                # The plain one: that of TLS would pull the session from under the reader.
-                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+class _TlsSocket(ssl.SSLSocket):
+    """The same behind TLS."""
+
+    ends = 0.0
+
+    def recv_into(self, buffer: "_Buffer", nbytes: int | None = None, flags: int = 0) -> int:
+        """At most what fits into ``buffer``."""
+        self.settimeout(_left(self.ends))
+        return super().recv_into(buffer, nbytes, flags)
+
+
+def _connected(host: str, port: int, ends: float) -> _Socket:
+    plain = socket.create_connection((host, port), _left(ends))
+    timed = _Socket(plain.family, plain.type, plain.proto, plain.detach())
+    timed.ends = ends
+    timed.settimeout(max(0.0, ends - time.monotonic()))
+    timed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return timed
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection that ends at a given time."""
+
+    def __init__(self, host: str, port: int | None, ends: float) -> None:
+        super().__init__(host, port)
+        self._ends = ends
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = _connected(self.host, self.port, self._ends)
+
+
+class _TlsConnection(http.client.HTTPSConnection):
+    """The same over TLS."""
+
+    def __init__(self, host: str, port: int | None, ends: float, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, context=context)
+        self._tls = context
+        self._ends = ends
+
+    def connect(self) -> None:
+        """Connect and shake hands."""
+        sock = self._tls.wrap_socket(_connected(self.host, self.port, self._ends), server_hostname=self.host)
+        if isinstance(sock, _TlsSocket):
+            sock.ends = self._ends
+        self.sock = sock
