@@ -1,0 +1,219 @@
+"""Grams: operational and embodied carbon of each row of cost, in whole micrograms that add up.
+
+Owns the arithmetic, after the Software Carbon Intensity specification 1.1: ``E x I`` with location-based ``I`` and PUE,
+and ``M = TE x TiR/EL x RR/ToR``. Must never give 0 for what is not known: no energy or no intensity is no figure.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+from polars.datatypes import DataTypeClass
+
+from collectors.carbon_intensity import HourIntensity, RegionIntensity, load, load_series
+from collectors.gpu_model import canonical_model
+from ledger.apportion_frame import apportion_over
+from ledger.carbon_settings import CarbonSettings, Embodied, Place
+from ledger.tables import TIME, Columns
+
+MJ_PER_KWH = 3_600_000_000
+NS_PER_YEAR = 365 * 24 * 3600 * 1_000_000_000
+"""Of 8,760 hours."""
+_MICRO = 1_000_000
+_MILLI = 1000
+_CENTI = 100
+
+ROW = ("hour_utc", "node", "instance_id", "gpu_uuid", "mig", "holder_kind", "holder", "account", "method")
+"""What a figure of carbon stands for; prices and charges do not split it."""
+_DEVICE = ("hour_utc", "node", "instance_id", "gpu_uuid")
+_PLACE = ("provider", "region", "zone", "cluster", "node")
+
+
+@dataclass(frozen=True, slots=True)
+class Carbon:
+    """What is known of intensities, read once."""
+
+    settings: CarbonSettings
+    table: Sequence[RegionIntensity]
+    series: Sequence[Sequence[HourIntensity]] = ()
+    """One for each line of ``settings.series``."""
+
+    @classmethod
+    def read(cls, settings: CarbonSettings, root: Path = Path()) -> Self:
+        """The bundled table and the configured series, whose paths are taken from ``root``.
+
+        Raises:
+            Misconfigured: a file is not there or is malformed; the message names line and column.
+        """
+        return cls(settings, load(), [load_series(root / line.file) for line in settings.series])
+
+
+def with_carbon(cost: pl.LazyFrame, usage: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
+    """The rows of ``cost`` with ``carbon_ug``, ``embodied_ug`` and ``intensity``, in micrograms of CO2 equivalent.
+
+    A device's hour is rounded once, half to even, and apportioned over its rows, by energy and by time. Where a usage
+    row bears several charges the figures stand on the first, so that sums over any rows of cost hold.
+
+    Args:
+        cost: rows of the table ``cost``; what the three columns held before is replaced.
+        usage: rows of the table ``usage`` of at least the same hours.
+        carbon: intensities and settings.
+    """
+    figures = _figures(usage, carbon)
+    others = [name for name in cost.collect_schema().names() if name not in _FILLED]
+    order = [pl.col("list_nano_usd").is_null(), "charge", "billing_account", "stack_layer", "price_id"]
+    first = (pl.struct(order).rank("ordinal").over(ROW) == 1).alias("_first")
+    kept = [pl.when("_first").then(name).cast(dtype).alias(name) for name, dtype in _FILLED.items()]
+    return (
+        cost.select(*others, first)
+        .join(figures, on=ROW, how="left", maintain_order="left")
+        .with_columns(kept)
+        .select(cost.collect_schema().names())
+    )
+
+
+_FILLED: Columns = {"carbon_ug": pl.Int64, "embodied_ug": pl.Int64, "intensity": pl.String}
+
+
+def _figures(usage: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
+    """One row for each :data:`ROW`, with the three columns."""
+    energy = pl.col("energy_mj")
+    rows = (
+        usage.group_by(ROW)
+        .agg(
+            pl.when(energy.count() > 0).then(energy.sum()).alias("energy_mj"),
+            pl.col("gpu_ns").sum(),
+            pl.col("provider", "region", "zone", "cluster", "gpu_model").first(),
+        )
+        .sort(ROW)
+        .with_row_index("_place")
+    )
+    known = _with_embodied(_with_intensity(rows, carbon), carbon.settings.embodied)
+    whole = known.with_columns(
+        _rounded(
+            _total("energy_mj") * pl.col("_mg") * pl.col("_pue") * (_MILLI + _thousandths(carbon.settings.host_ratio)),
+            # (mJ / mJ per kWh) x mg per kWh x 1000 ug per mg, with PUE and ratio in thousandths
+            pl.lit(MJ_PER_KWH * _MILLI, pl.Int128),
+        ).alias("_carbon"),
+        _rounded(_total("gpu_ns") * pl.col("_ug"), pl.col("_life_ns")).alias("_embodied"),
+    )
+    split = apportion_over(whole, whole="_carbon", weight="energy_mj", by=_DEVICE, order=["_place"], into="carbon_ug")
+    split = apportion_over(split, whole="_embodied", weight="gpu_ns", by=_DEVICE, order=["_place"], into="embodied_ug")
+    said = pl.when(pl.col("carbon_ug").is_not_null()).then("_said").alias("intensity")
+    return split.select(*ROW, "carbon_ug", "embodied_ug", said)
+
+
+def _total(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Int128).sum().over(_DEVICE)
+
+
+def _rounded(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """Half to even; none of the amounts is negative."""
+    floor = numerator // denominator
+    twice = (numerator - floor * denominator) * 2
+    up = (twice > denominator) | ((twice == denominator) & (floor % 2 == 1))
+    return (floor + up.cast(pl.Int128)).cast(pl.Int64)
+
+
+def _with_intensity(rows: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
+    """With ``_mg`` (milligrams for a kilowatt-hour), ``_pue`` (thousandths) and ``_said``."""
+    settings, own = carbon.settings, carbon.settings.intensity_g_per_kwh
+    series = _first_that_fits(settings.series, range(len(settings.series)), pl.Int32)
+    here = _first_that_fits(own, [_thousandths(line.g_per_kwh) for line in own], pl.Int64)
+    whose = _first_that_fits(own, [line.source for line in own], pl.String)
+    pue = _first_that_fits(settings.pues, [_thousandths(line.pue) for line in settings.pues], pl.Int64)
+    placed = (
+        rows.with_columns(series.alias("_series"), here.alias("_here"), whose.alias("_whose"), pue.alias("_pue"))
+        .with_columns(pl.col("_pue").fill_null(_thousandths(settings.pue)))
+        .join(_hours(carbon), on=["hour_utc", "_series"], how="left")
+        .join(_regions(carbon), on=["provider", "region"], how="left")
+        .with_columns(pl.coalesce("_hour_mg", "_here", "_region_mg").alias("_mg"))
+    )
+    scope = "gpu" if settings.host_ratio is None else f"node, host {settings.host_ratio:f} of GPU"
+    said = pl.concat_str(
+        pl.coalesce("_hour_source", "_whose", "_region_source"),
+        pl.lit(", "),
+        _decimal("_mg"),
+        pl.lit(" gCO2e/kWh, PUE "),
+        _decimal("_pue"),
+        pl.lit(f", scope {scope}"),
+    )
+    return placed.with_columns(said.alias("_said"), pl.col("_mg", "_pue").cast(pl.Int128))
+
+
+def _hours(carbon: Carbon) -> pl.LazyFrame:
+    rows = [
+        (hour.hour_utc, place, hour.mg_per_kwh, f"series {line.file.name}")
+        for place, (line, hours) in enumerate(zip(carbon.settings.series, carbon.series, strict=True))
+        for hour in hours
+    ]
+    schema: Columns = {"hour_utc": TIME, "_series": pl.Int32, "_hour_mg": pl.Int64, "_hour_source": pl.String}
+    return pl.LazyFrame(rows, schema=schema, orient="row")
+
+
+def _regions(carbon: Carbon) -> pl.LazyFrame:
+    rows = [
+        (row.provider, row.region, row.mg_per_kwh, _source(row))
+        for row in carbon.table
+        if row.provider or row.country == carbon.settings.country
+    ]
+    schema: Columns = {"provider": pl.String, "region": pl.String, "_region_mg": pl.Int64, "_region_source": pl.String}
+    return pl.LazyFrame(rows, schema=schema, orient="row")
+
+
+def _source(row: RegionIntensity) -> str:
+    whole_country = row.source == "country-mix"
+    where = row.country if whole_country else f"{row.provider} {row.region}"
+    return f"{row.source} {where} {row.year or f'as of {row.as_of.isoformat()}'}"
+
+
+def _with_embodied(rows: pl.LazyFrame, lines: Sequence[Embodied]) -> pl.LazyFrame:
+    """With ``_ug`` over ``_life_ns``: micrograms of one GPU, and the nanoseconds that they are spread over."""
+    figures = [
+        (line.model, int(line.kg * _MILLI) * _MICRO * _CENTI, int(line.years * _CENTI) * NS_PER_YEAR * line.gpus)
+        for line in lines
+    ]
+    schema: Columns = {"_model": pl.String, "_ug": pl.Int128, "_life_ns": pl.Int128}
+    table = pl.LazyFrame(figures, schema=schema, orient="row")
+    names = frozenset(line.model for line in lines)
+
+    def line_of(models: pl.Series) -> pl.Series:
+        found = {str(name): _line(str(name), names) for name in models.unique()}
+        return models.replace_strict(list(found), list(found.values()), return_dtype=pl.String)
+
+    model = pl.col("gpu_model").fill_null("").map_batches(line_of, return_dtype=pl.String)
+    return rows.with_columns(model.alias("_model")).join(table, on="_model", how="left")
+
+
+def _line(model: str, lines: frozenset[str]) -> str | None:
+    return next((name for name in (model, canonical_model(model), "*") if name in lines), None)
+
+
+def _first_that_fits(lines: Sequence[Place], values: Sequence[int | str], dtype: DataTypeClass) -> pl.Expr:
+    chosen = [pl.when(_fits(line)).then(pl.lit(value, dtype)) for line, value in zip(lines, values, strict=True)]
+    return pl.coalesce(*chosen, pl.lit(None, dtype))
+
+
+def _fits(place: Place) -> pl.Expr:
+    named = [(name, str(getattr(place, name))) for name in _PLACE]
+    return pl.all_horizontal(pl.lit(value=True), *(_like(name, said) for name, said in named if said != "*"))
+
+
+def _like(column: str, said: str) -> pl.Expr:
+    if "*" not in said:
+        return pl.col(column) == said
+    return pl.col(column).str.contains(f"^{'.*'.join(map(re.escape, said.split('*')))}$")
+
+
+def _thousandths(figure: Decimal | None) -> int:
+    return int((figure or Decimal(0)) * _MILLI)
+
+
+def _decimal(name: str) -> pl.Expr:
+    """Thousandths as a decimal without trailing zeros."""
+    text = pl.concat_str(pl.col(name) // _MILLI, pl.lit("."), (pl.col(name) % _MILLI).cast(pl.String).str.zfill(3))
+    return text.str.strip_chars_end("0").str.strip_chars_end(".")
