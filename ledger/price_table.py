@@ -90,7 +90,7 @@ def price_node_hours(
     Raises:
         Misconfigured: the price configured for the own node is for fewer GPUs than it has.
     """
-    node = ("hour_utc", "cluster", "node")
+    node = ("hour_utc", "cluster", "node", "instance_id")
     count = pl.col("gpu_count").cast(pl.Int64)
     placed = hours.sort(*node, "gpu_model").with_columns(
         ((pl.col("node") == known.own_node) & bool(known.own_node)).alias("_own"),
