@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from agent.budget import CpuBudget
 from agent.daemon import NodeAgent, Parts
@@ -24,6 +25,8 @@ from cli.kube_node import device_maps
 from collectors.cgroup_path import parse_cgroups
 from collectors.errors import Unavailable
 from collectors.holder import Holder
+from collectors.kube_api import KubeApi
+from collectors.kube_endpoint import KubeEndpoint
 from collectors.kube_owners import Workload
 from collectors.kube_pod_facts import ContainerFacts, PodFacts
 from collectors.kube_pods import PodCache
@@ -203,13 +206,20 @@ class Play:
     """The script, the driver that plays it, and the agent that watches."""
 
     def __init__(
-        self, folder: str, driver: FakeDriver, migs: Mapping[tuple[int, int], FakeMig], script: Script
+        self,
+        folder: Path,
+        driver: FakeDriver,
+        migs: Mapping[tuple[int, int], FakeMig],
+        script: Script,
+        pods: PodCache | None = None,
     ) -> None:
+        """``pods`` follows an API server; without it the script itself tells of its pods as they come and go."""
         self.folder, self.driver, self.migs, self.script = folder, driver, migs, script
         self.begin_ns = driver.now_ns()
         self.clock = DriverClock(driver)
         self.running: dict[int, Worker] = {}
-        self.pods = PodCache(None, "node", self.clock)
+        self._telling = pods is None
+        self.pods = pods or PodCache(KubeApi(KubeEndpoint("http://127.0.0.1:9")), "node", self.clock)
         self.kubelet = Kubelet(self.now_s, script.grants, script.offered)
         self.kubelet.silent = script.silent
         self._events = sorted(self._all_events(), key=lambda event: event[0])
@@ -282,7 +292,7 @@ class Play:
 
     def _all_events(self) -> list[tuple[float, Callable[[], None]]]:
         events = list(self.script.at)
-        for grant in self.script.grants:
+        for grant in self.script.grants if self._telling else ():
             events.append((grant.begin_s, lambda pod=grant.pod: self.pods.put(pod.facts("Running"))))
             events.append((grant.end_s, lambda pod=grant.pod: self.pods.put(pod.facts("Succeeded"))))
         # at one instant those that end go before those that begin
