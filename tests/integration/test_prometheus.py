@@ -1,11 +1,8 @@
 """Debian's Prometheus scrapes a running agent for half a minute; what it then knows is held against the script."""
 
 import itertools
-import json
-import socket
 import subprocess
 import time
-import urllib.parse
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -13,8 +10,9 @@ import pytest
 
 from tests.fakedriver import profiles
 from tests.fakedriver.driver import FakeDriver, Process, Segment
-from tests.integration.agent_process import NAMES, AgentProcess, eventually, fetch
+from tests.integration.agent_process import NAMES, AgentProcess, eventually
 from tests.integration.processes import FakeHost, container
+from tests.integration.prometheus import Prometheus, plain_job
 
 SECONDS = 30
 ON, OFF = 1.5, 2.6
@@ -23,13 +21,6 @@ KEPT_SECONDS = 1.0
 """A page is rendered for so long at most: so much older than it says may what it tells be."""
 SCRAPE_SECONDS = 0.3
 """The agent answers within this of the moment that Prometheus stamps the samples with."""
-CONFIG = """
-global: {scrape_interval: 1s, scrape_timeout: 1s}
-scrape_configs:
-  - job_name: wattledger
-    honor_labels: true
-    static_configs: [{targets: ["%s"]}]
-"""
 
 pytestmark = [pytest.mark.tool("gcc"), pytest.mark.tool("prometheus"), pytest.mark.tool("promtool")]
 
@@ -40,18 +31,12 @@ class Scraped:
     begin_ns: int
     """When the script began."""
     wall_less_driver_ns: int
-    api: str
+    prometheus: Prometheus
     page: str
-
-    def query(self, path, **parameters):
-        answer = json.loads(fetch(f"{self.api}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
-        assert answer["status"] == "success"
-        return answer["data"]
 
     def raw(self, metric, uuid):
         """Value by Prometheus' own time stamp, over the last minute."""
-        (series,) = self.query("query", query=f'{metric}{{gpu_uuid="{uuid}"}}[1m]')["result"]
-        return {Decimal(str(at)): Decimal(value) for at, value in series["values"]}
+        return self.prometheus.raw(f'{metric}{{gpu_uuid="{uuid}"}}')
 
     def driver_ns(self, stamp):
         return int(stamp * 10**9) - self.wall_less_driver_ns
@@ -72,9 +57,9 @@ def scraped(tmp_path_factory, require_tool):
         begin_ns = play(driver)
         with AgentProcess(folder / "agent", driver.environment(), config=host.config) as agent:
             agent.until_booked(cut.uuid)
-            with run_prometheus(folder, agent.url, require_tool("prometheus")) as api:
+            with Prometheus(folder, require_tool("prometheus"), [plain_job(agent.url)]) as prometheus:
                 offset_ns = time.time_ns() - driver.now_ns()
-                found = Scraped(driver, begin_ns, offset_ns, api, agent.scrape().text)
+                found = Scraped(driver, begin_ns, offset_ns, prometheus, agent.scrape().text)
                 eventually("half a minute of samples", lambda: enough(found), seconds=3 * SECONDS, every=0.5)
                 yield found
 
@@ -90,26 +75,6 @@ def play(driver):
     for device in driver.devices:
         device.script(segments, start_ns=begin_ns)
     return begin_ns
-
-
-class run_prometheus:  # noqa: N801  (a context manager, used as one)
-    def __init__(self, folder, url, program):
-        config = folder / "prometheus.yml"
-        config.write_text(CONFIG % url.removeprefix("http://"))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.api = f"http://{address}"
-        options = [f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={address}", "--log.level=warn"]
-        self.log = (folder / "prometheus.log").open("wb")
-        self.process = subprocess.Popen([program, f"--config.file={config}", *options], stderr=self.log)
-
-    def __enter__(self):
-        return self.api
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(20)
-        self.log.close()
 
 
 def enough(scraped):
@@ -161,7 +126,7 @@ def test_each_sample_lies_between_what_the_counter_said_before_and_after(scraped
 def test_accounts_add_up_to_their_device_at_every_sample(scraped, kind):
     account, control = NAMES[kind]
     for device in scraped.driver.devices:
-        parts = scraped.query("query", query=f'{account}{{gpu_uuid="{device.uuid}"}}[1m]')["result"]
+        parts = scraped.prometheus.ask(f'{account}{{gpu_uuid="{device.uuid}"}}[1m]')
         whole = scraped.raw(control, device.uuid)
         sums = dict.fromkeys(whole, Decimal())
         for stamp, value in itertools.chain.from_iterable(part["values"] for part in parts):
@@ -177,7 +142,9 @@ def test_prometheus_itself_finds_that_the_books_balance(scraped, kind):
     stamps = sorted(scraped.raw(control, scraped.driver.device(0).uuid))
     off = f"abs(sum by (gpu_uuid) ({account}) - on (gpu_uuid) {control})"
     expression = f"{off} <= bool on (gpu_uuid) 1e-9 * {control}"
-    result = scraped.query("query_range", query=expression, start=stamps[0], end=stamps[-1], step="1s")["result"]
+    result = scraped.prometheus.get("query_range", query=expression, start=stamps[0], end=stamps[-1], step="1s")[
+        "result"
+    ]
     assert len(result) == len(scraped.driver.devices)
     for series in result:
         assert len(series["values"]) >= SECONDS
@@ -185,13 +152,13 @@ def test_prometheus_itself_finds_that_the_books_balance(scraped, kind):
 
 
 def test_no_label_of_ours_is_taken_away_from_us(scraped):
-    series = scraped.query("series", **{"match[]": '{job="wattledger"}'})
+    series = scraped.prometheus.get("series", **{"match[]": '{job="wattledger"}'})
     assert len(series) > 100
     assert {label for one in series for label in one if label.startswith("exported_")} == set()
 
 
 def test_every_series_but_prometheus_own_bears_the_node(scraped):
-    series = scraped.query("series", **{"match[]": '{job="wattledger",node=""}'})
+    series = scraped.prometheus.get("series", **{"match[]": '{job="wattledger",node=""}'})
     assert {one["__name__"] for one in series if one["__name__"].startswith("wattledger_")} == set()
 
 
