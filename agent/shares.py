@@ -104,7 +104,7 @@ class ShareWindow:
         return {holder: fresh.get(holder, 0) + weight for holder, weight in parts}
 
 
-_BETTER: Sequence[Method] = (Method.EQUAL, Method.MEMORY, Method.SM)
+_BETTER: Sequence[Method] = (Method.EQUAL, Method.REQUESTED, Method.MEMORY, Method.SM)
 """From the worst to the best."""
 
 

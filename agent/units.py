@@ -101,6 +101,8 @@ class UnitBuilder:
         part = mig or reading.device.uuid
         bytes_by_holder = _group(reading, holdings.by_pid)
         replicas = _replicas(part, holdings, bytes_by_holder)
+        known = holdings.allocated is not None and not holdings.unknown
+        guess = _guess(list(bytes_by_holder), replicas if known else {})
         for holder in replicas:
             bytes_by_holder.setdefault(holder, None)
         fresh = memory.window.add(
@@ -109,7 +111,7 @@ class UnitBuilder:
             _of_unit(reading, holdings.by_pid),
             activity,
         )
-        claims, method = _claims(reading, bytes_by_holder, fresh, memory, working=bool(activity))
+        claims, method = _claims(reading, _Sharers(bytes_by_holder, fresh, guess), memory, working=bool(activity))
         claims = _with_replicas(claims, replicas, holdings.replicas.get(part, 0))
         memory.before = tuple(bytes_by_holder)
         total = sum(claim.weight for claim in claims) or 1
@@ -150,15 +152,34 @@ def _group(reading: GpuReading, holders: Mapping[int, Holder]) -> dict[Holder | 
     return grouped
 
 
+class _Guess(NamedTuple):
+    """How active time is shared where neither SM samples nor memory tell."""
+
+    method: Method
+    weights: Mapping[Holder | None, int]
+
+
+def _guess(seen: list[Holder | None], replicas: Mapping[Holder | None, int]) -> _Guess:
+    """Equally among those whose processes are seen; where all are hidden, as behind an MPS server, as was requested."""
+    people = _people(seen)
+    if replicas and not people:
+        return _Guess(Method.REQUESTED, replicas)
+    return _Guess(Method.EQUAL, dict.fromkeys(people or seen, 1))
+
+
+class _Sharers(NamedTuple):
+    """What is known of those on a unit: their memory, their new SM samples, and what is left to guess."""
+
+    grouped: Mapping[Holder | None, int | None]
+    fresh: Mapping[Holder | None, int]
+    guess: _Guess
+
+
 def _claims(
-    reading: GpuReading,
-    grouped: Mapping[Holder | None, int | None],
-    fresh: Mapping[Holder | None, int],
-    memory: _Memory,
-    *,
-    working: bool,
+    reading: GpuReading, known: _Sharers, memory: _Memory, *, working: bool
 ) -> tuple[tuple[Claim, ...], Method | None]:
     """The claims and, where several share the active time, the method; ``None`` says one takes all."""
+    grouped, fresh, guess = known
     present = list(grouped)
     gone = [holder for holder, weight in fresh.items() if weight and holder not in grouped]
     if working and not present and not gone:
@@ -166,9 +187,13 @@ def _claims(
     sharers = [*present, *gone]
     if len(_people(sharers)) <= 1 and not _daemon_worked(sharers, fresh):
         return _undivided(present, gone), None
-    best, usable = _methods(memory.window, grouped)
+    best, usable = _methods(memory.window, grouped, guess.method)
     method = memory.chooser.choose(best, reading.read_ns, usable)
-    weights = _weights(method, sharers, grouped, memory.window.completed(fresh))
+    weights = guess.weights
+    if method is Method.SM:
+        weights = memory.window.completed(fresh)
+    elif method is Method.MEMORY:
+        weights = {holder: (grouped.get(holder) or 0) // _MIB for holder in _people(sharers) or sharers}
     return (
         tuple(Claim(holder, weights.get(holder, 0), int(holder in grouped)) for holder in sharers),
         method,
@@ -211,9 +236,10 @@ def _undivided(present: list[Holder | None], gone: list[Holder | None]) -> tuple
     return tuple(Claim(holder, int(holder in takers), int(holder in present)) for holder in sharers)
 
 
-def _methods(window: ShareWindow, grouped: Mapping[Holder | None, int | None]) -> tuple[Method, set[Method]]:
-    usable = {Method.EQUAL}
-    best = Method.EQUAL
+def _methods(
+    window: ShareWindow, grouped: Mapping[Holder | None, int | None], guess: Method
+) -> tuple[Method, set[Method]]:
+    usable, best = {guess}, guess
     if any(grouped[holder] for holder in _people(grouped)):
         usable.add(Method.MEMORY)
         best = Method.MEMORY
@@ -221,20 +247,6 @@ def _methods(window: ShareWindow, grouped: Mapping[Holder | None, int | None]) -
         usable.add(Method.SM)
         best = Method.SM
     return best, usable
-
-
-def _weights(
-    method: Method,
-    sharers: Iterable[Holder | None],
-    grouped: Mapping[Holder | None, int | None],
-    samples: Mapping[Holder | None, int],
-) -> Mapping[Holder | None, int]:
-    if method is Method.SM:
-        return samples
-    people = _people(sharers) or list(sharers)
-    if method is Method.MEMORY:
-        return {holder: (grouped.get(holder) or 0) // _MIB for holder in people}
-    return dict.fromkeys((holder for holder in people if holder in grouped), 1)
 
 
 def _between_instances(sweep: DeviceSweep, *, implausible: bool) -> list[Unit]:

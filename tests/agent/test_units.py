@@ -82,14 +82,24 @@ def test_a_daemon_beside_a_holder_takes_nothing_unless_samples_show_its_work():
 
 def test_what_the_mps_server_does_is_the_work_of_those_who_hold_the_device():
     server = Holder("system", "nvidia-cuda-mps-server")
-    held = {"GPU-1": (Allocation(A), Allocation(B))}
+    held = {"GPU-1": (Allocation(A, 2), Allocation(B))}
     work = sweep(pids=[8], activity=0.5, share_samples=(ShareSample(8, 0, 0.5),))
     builder = UnitBuilder(60 * NS_PER_SECOND)
 
     (unit,), _ = builder.build(work, Holdings({8: server}, allocated=held), implausible=False)
 
-    assert {h: claim for h, claim in claims(unit).items() if h != server} == {A: (1, 1), B: (1, 1)}
+    assert {h: claim for h, claim in claims(unit).items() if h != server} == {A: (2, 2), B: (1, 1)}
     assert claims(unit)[server][0] == 0
+    assert unit.method is Method.REQUESTED
+
+
+def test_who_is_not_seen_to_work_takes_no_active_time_from_one_who_is():
+    blind = (ProcessReading(1, "compute", None),)
+    held = {"GPU-1": (Allocation(A), Allocation(B))}
+
+    (unit,), _ = build(sweep(processes=blind, activity=0.5), allocated=held)
+
+    assert (unit.method, claims(unit)) == (Method.EQUAL, {A: (1, 1), B: (0, 1)})
 
 
 def test_active_time_after_the_last_process_ended_goes_to_those_who_held_before():

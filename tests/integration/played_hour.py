@@ -117,6 +117,15 @@ class Stint:
     pattern: Pattern
     workers: Mapping[str, Worker]
     mig: int | None = None
+    behind: Worker | None = None
+    """The one process that the driver tells of in the place of the workers."""
+
+    @property
+    def shown(self) -> Mapping[Worker, tuple[str, ...]]:
+        """Each process that the driver tells of, and whose shares it shows."""
+        if self.behind is not None:
+            return {self.behind: tuple(self.pattern.shares)}
+        return {worker: (name,) if name in self.pattern.shares else () for name, worker in self.workers.items()}
 
     def active_ns(self, name: str, spans: Sequence[tuple[float, float]]) -> int:
         """The truth: active time of one worker within spans of time."""
@@ -305,8 +314,8 @@ class Play:
         where: FakeDevice | FakeMig = device if stint.mig is None else self.migs[stint.device, stint.mig]
         idle_mw, full_mw = device.profile.idle_mw, device.profile.power_limits_mw[1] * 9 // 10
         where.script(stint.pattern.segments(idle_mw, full_mw), then="repeat")
-        for name, worker in stint.workers.items():
-            share = stint.pattern.steps(name) if name in stint.pattern.shares else 0.0
+        for worker, names in stint.shown.items():
+            share = stint.pattern.steps(*names) if names else 0.0
             slot = None if stint.mig is None else self.migs[stint.device, stint.mig].slot
             self.running[worker.pid] = worker
             device.start(Process(pid=worker.pid, share=share, repeat=True, kind=worker.kind, mig=slot))
@@ -317,6 +326,6 @@ class Play:
             device.set(utilization=0.0, power_mw=device.profile.idle_mw)
         else:
             self.migs[stint.device, stint.mig].set(utilization=0.0)
-        for worker in stint.workers.values():
+        for worker in stint.shown:
             del self.running[worker.pid]
             device.end(worker.pid)

@@ -46,9 +46,10 @@ class Pattern:
             for ticks, busy in _runs(self.busy)
         ]
 
-    def steps(self, name: str) -> tuple[tuple[int, float], ...]:
-        """One process's share, as the driver takes it."""
-        return tuple((ticks * TICK_NS, share / PPM) for ticks, share in _runs(self.shares[name]))
+    def steps(self, *names: str) -> tuple[tuple[int, float], ...]:
+        """One process's share, or what several have together, as the driver takes it."""
+        together = [sum(shares) for shares in zip(*(self.shares[name] for name in names), strict=True)]
+        return tuple((ticks * TICK_NS, share / PPM) for ticks, share in _runs(together))
 
 
 def _runs(values: Sequence[int]) -> list[tuple[int, int]]:

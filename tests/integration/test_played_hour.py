@@ -24,7 +24,7 @@ SPANS = ((0.0, DIED), (BACK, LENGTH))
 SEEN_NS = (LENGTH - (BACK - DIED)) * SECOND
 ROUNDING_NS = 2 * LENGTH
 """Whole nanoseconds, twice a sweep: by activity, and by slices or replicas."""
-WHOLE, MIG, SLICED, MPS, CLAIMED, CHURNED, BURSTS, COARSE = range(8)
+WHOLE, MIG, SLICED, MPS, CLAIMED, CHURNED, BURSTS, COARSE, HIDDEN = range(9)
 DEVICES = (
     profiles.h100(),
     profiles.h100(),
@@ -34,7 +34,9 @@ DEVICES = (
     profiles.a100(),
     profiles.h100(),
     profiles.l40s(),
+    profiles.h100(),
 )
+OFFERED_FOURFOLD = {SLICED, MPS, BURSTS, COARSE, HIDDEN}
 MPS_SERVER = Holder("system", "nvidia-cuda-mps-server")
 
 
@@ -79,7 +81,7 @@ class Hour:
             device.sampling(period_ms=period, lag_ms=lag, missing=0.1, seed=index + 1)
             device.utilization_window(1000 if device.profile.gpm else 1000 / 6)
             device.set(sm_clock_mhz=device.profile.max_clocks_mhz[0])
-            self.script.offered += [f"{device.uuid}::{n}" for n in range(4) if index in {SLICED, MPS, BURSTS, COARSE}]
+            self.script.offered += [f"{device.uuid}::{n}" for n in range(4) if index in OFFERED_FOURFOLD]
             self.script.offered += [f"{device.uuid}::{n}" for n in range(2) if index == CHURNED]
 
     def _whole(self):
@@ -122,6 +124,14 @@ class Hour:
             "server": Worker(next(self._pids), MPS_SERVER),
         }
         self.work(MPS, together({"a": 50, "b": 20}, 85, seed=3), clients)
+        self.grant("hidden-twice", HIDDEN, replicas=(0, 1))
+        self.grant("hidden-once", HIDDEN, replicas=(2,))
+        clients = {
+            "a": Worker(next(self._pids), self.pod("hidden-twice"), "mps"),
+            "b": Worker(next(self._pids), self.pod("hidden-once"), "mps"),
+        }
+        server = Worker(next(self._pids), MPS_SERVER)
+        self.work(HIDDEN, together({"a": 40, "b": 20}, 70, seed=5), clients, behind=server)
 
     def _claimed(self):
         """One pod after the other on a device of claims; the second ends while the kubelet does not answer."""
@@ -299,8 +309,26 @@ def test_bursts_below_a_second_are_within_the_stated_bounds(played, closed):
     assert worst(errors(played, closed, COARSE)) <= 0.03
 
 
+def test_clients_that_the_mps_server_hides_are_booked_what_they_did_together_by_what_they_requested(played, closed):
+    active = booked(played, closed, "active", HIDDEN)
+    truth = {holder: true for (device, holder), true in played.truth().items() if device == HIDDEN}
+
+    assert abs(sum(active.values()) - sum(truth.values())) <= ROUNDING_NS
+    assert (
+        abs(active[HIDDEN, played.pod("hidden-twice").holder] - 2 * active[HIDDEN, played.pod("hidden-once").holder])
+        <= 2 * ROUNDING_NS
+    )
+    assert worst(errors(played, closed, HIDDEN)) <= 0.02
+    methods = {key.cell.method for key in closed.rows if key.cell.gpu_uuid == played.driver.device(HIDDEN).uuid}
+    assert methods == {"requested", "interpolated"}
+
+
 def test_idle_time_goes_by_replicas_and_free_ones_are_nobodys(played, closed):
-    for device, replicas in ((SLICED, {"vllm": 1, "chat": 1, "notebook": 1}), (MPS, {"triton": 2, "embed": 1})):
+    for device, replicas in (
+        (SLICED, {"vllm": 1, "chat": 1, "notebook": 1}),
+        (MPS, {"triton": 2, "embed": 1}),
+        (HIDDEN, {"hidden-twice": 2, "hidden-once": 1}),
+    ):
         (free,) = booked(played, closed, "unallocated", device).values()
         idle = booked(played, closed, "idle", device)
 
