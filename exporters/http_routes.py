@@ -44,20 +44,24 @@ _GZIP_FROM_BYTES: Final = 1024
 _KEPT_NS: Final = 1_000_000_000
 
 
-class App(Protocol):
-    """What there is to serve. Each method is called from many threads and must return at once."""
+class Metered(Protocol):
+    """What has metrics. Each method is called from many threads and must return at once."""
+
+    def generation(self) -> Hashable:
+        """Changes with what there is to show; a rendering is shared by the scrapes between two changes, for 1 s."""
+        ...
+
+    def metrics(self) -> Sequence[Family]:
+        """The families as of the last change, each metric once."""
+        ...
+
+
+class App(Metered, Protocol):
+    """What an agent serves. Each method is called from many threads and must return at once."""
 
     @property
     def page(self) -> bool:
         """Whether ``/`` is the page; else it is a short index."""
-        ...
-
-    def generation(self) -> Hashable:
-        """Changes with each finished sweep; a rendering is shared by the scrapes between two changes, for 1 s."""
-        ...
-
-    def metrics(self) -> Sequence[Family]:
-        """The families of the last finished sweep, each metric once."""
         ...
 
     def health(self) -> tuple[bool, str]:
@@ -91,6 +95,10 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+Route = Callable[[str, Mapping[str, str]], Answer]
+"""Answers a query with the headers that were sent of :data:`HEADERS`."""
+
+
 def say(status: HTTPStatus, text: str, **headers: str) -> Answer:
     """One line of text; underscores in header names stand for hyphens."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -100,7 +108,7 @@ def say(status: HTTPStatus, text: str, **headers: str) -> Answer:
 class RenderedMetrics:
     """The metrics page, rendered and compressed once for all who scrape the same sweep."""
 
-    def __init__(self, app: App, monotonic_ns: Callable[[], int]) -> None:
+    def __init__(self, app: Metered, monotonic_ns: Callable[[], int]) -> None:
         self._app = app
         self._monotonic_ns = monotonic_ns
         self._lock = threading.Lock()
@@ -129,31 +137,23 @@ class RenderedMetrics:
             self._generation, self._rendered_ns = generation, now_ns
 
 
-class Site:
-    """Answers requests.
+class Routes:
+    """Answers GET by path, to those who bear the token.
 
     Args:
-        app: what there is to serve.
+        routes: path to what answers it, from the query and the headers.
         token: who may read, or nobody is asked.
-        monotonic_ns: the clock by which a rendering grows old.
+        who: whose log says more of an internal error.
     """
 
-    def __init__(
-        self, app: App, token: Token | None = None, monotonic_ns: Callable[[], int] = time.monotonic_ns
-    ) -> None:
-        self._app = app
+    most_body_bytes: int = 0
+    """The largest body of a POST that is taken."""
+
+    def __init__(self, routes: Mapping[str, Route], token: Token | None = None, *, who: str = "agent") -> None:
+        self._routes = routes
         self._token = token
-        self._page = Page.load() if app.page else None
-        self._metrics = RenderedMetrics(app, monotonic_ns)
+        self._who = who
         self._failing: set[str] = set()
-        self._routes: Mapping[str, Callable[[str, Mapping[str, str]], Answer]] = {
-            "/": self._index,
-            "/metrics": self._scrape,
-            "/healthz": lambda _query, _headers: _probe(*app.health()),
-            "/readyz": lambda _query, _headers: _probe(*app.ready()),
-            "/v1/hours": self._hours,
-            "/v1/state": self._state,
-        }
 
     def answer(self, target: str, headers: Mapping[str, str]) -> Answer:
         """The answer to GET; never raises. ``headers`` holds what was sent of :data:`HEADERS`, by these names."""
@@ -167,14 +167,25 @@ class Site:
         route = self._routes.get(url.path)
         if route is None:
             return say(HTTPStatus.NOT_FOUND, f"not found; there are {', '.join(self._routes)}")
-        return self._guarded(url.path, lambda: route(url.query, headers))
+        return self.guarded(url.path, lambda: route(url.query, headers))
 
-    def _guarded(self, path: str, answer: Callable[[], Answer]) -> Answer:
+    def refusal(self, target: str, headers: Mapping[str, str]) -> Answer | None:
+        """Why a POST is not taken, before its body is read; ``None``: it is. ``headers`` as of :meth:`answer`."""
+        del target, headers
+        return say(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed; there are GET and HEAD", Allow="GET, HEAD")
+
+    def post(self, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """The answer to a POST that :meth:`refusal` lets in; never raises."""
+        del target, headers, body
+        return say(HTTPStatus.NOT_FOUND, "not found")
+
+    def guarded(self, path: str, answer: Callable[[], Answer]) -> Answer:
+        """The answer, or status 500 where there is a defect; its first failure is logged."""
         try:
             found = answer()
         except Exception as error:  # noqa: BLE001  (whatever the app raises, this scrape gets a status)
             self._tell_once(path, error)
-            return say(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the agent's log says more")
+            return say(HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error; the {self._who}'s log says more")
         self._failing.discard(path)
         return found
 
@@ -184,17 +195,36 @@ class Site:
             trace = error if log.isEnabledFor(logging.DEBUG) else None
             log.error("%s fails: %s: %s", path, type(error).__name__, error, exc_info=trace)
 
+
+class Site(Routes):
+    """Answers an agent's requests.
+
+    Args:
+        app: what there is to serve.
+        token: who may read, or nobody is asked.
+        monotonic_ns: the clock by which a rendering grows old.
+    """
+
+    def __init__(
+        self, app: App, token: Token | None = None, monotonic_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._app = app
+        self._page = Page.load() if app.page else None
+        self._metrics = RenderedMetrics(app, monotonic_ns)
+        routes: Mapping[str, Route] = {
+            "/": self._index,
+            "/metrics": lambda _query, headers: scrape(self._metrics, headers),
+            "/healthz": lambda _query, _headers: probe(*app.health()),
+            "/readyz": lambda _query, _headers: probe(*app.ready()),
+            "/v1/hours": self._hours,
+            "/v1/state": self._state,
+        }
+        super().__init__(routes, token)
+
     def _index(self, _query: str, headers: Mapping[str, str]) -> Answer:
         if self._page is None:
             return say(HTTPStatus.OK, INDEX)
-        return _compressed(Answer(HTTPStatus.OK, HTML, self._page.document, self._page.headers), headers)
-
-    def _scrape(self, _query: str, headers: Mapping[str, str]) -> Answer:
-        openmetrics = wants_openmetrics(headers.get("Accept", ""))
-        compressed = takes_gzip(headers.get("Accept-Encoding", ""))
-        page = self._metrics.page(openmetrics=openmetrics, compressed=compressed)
-        extra = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if compressed else {})
-        return Answer(HTTPStatus.OK, OPENMETRICS if openmetrics else PROMETHEUS, page, extra)
+        return compressed(Answer(HTTPStatus.OK, HTML, self._page.document, self._page.headers), headers)
 
     def _hours(self, query: str, headers: Mapping[str, str]) -> Answer:
         given = parse_qs(query, keep_blank_values=True)
@@ -205,18 +235,29 @@ class Site:
             hours = self._app.hours(since[0])
         except ValueError as error:
             return say(HTTPStatus.BAD_REQUEST, f"bad request: {error}")
-        return _compressed(Answer(HTTPStatus.OK, JSON, hours), headers)
+        return compressed(Answer(HTTPStatus.OK, JSON, hours), headers)
 
     def _state(self, _query: str, headers: Mapping[str, str]) -> Answer:
         body = json.dumps(self._app.state(), allow_nan=False, separators=(",", ":")).encode()
-        return _compressed(Answer(HTTPStatus.OK, JSON, body), headers)
+        return compressed(Answer(HTTPStatus.OK, JSON, body), headers)
 
 
-def _probe(good: bool, text: str) -> Answer:  # noqa: FBT001  (the pair that a probe returns)
+def probe(good: bool, text: str) -> Answer:  # noqa: FBT001  (the pair that a probe returns)
+    """What a prober is told."""
     return say(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, text)
 
 
-def _compressed(answer: Answer, headers: Mapping[str, str]) -> Answer:
+def scrape(metrics: RenderedMetrics, headers: Mapping[str, str]) -> Answer:
+    """The metrics page in the format and encoding that the client likes best."""
+    openmetrics = wants_openmetrics(headers.get("Accept", ""))
+    gzipped = takes_gzip(headers.get("Accept-Encoding", ""))
+    page = metrics.page(openmetrics=openmetrics, compressed=gzipped)
+    extra = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if gzipped else {})
+    return Answer(HTTPStatus.OK, OPENMETRICS if openmetrics else PROMETHEUS, page, extra)
+
+
+def compressed(answer: Answer, headers: Mapping[str, str]) -> Answer:
+    """The answer with its body compressed, where the client takes that and it is worth it."""
     extra = {**answer.headers, "Vary": "Accept-Encoding"}
     body = answer.body
     if len(body) >= _GZIP_FROM_BYTES and takes_gzip(headers.get("Accept-Encoding", "")):

@@ -60,12 +60,16 @@ class Watched(Generic[_T]):
 class Token:
     """The bearer token of a file.
 
+    Args:
+        path: the file.
+        setting: what names it, for messages.
+
     Raises:
         Misconfigured: the file cannot be read, or holds no token of one line of printable ASCII.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._token = Watched(lambda: _read_token(path), path)
+    def __init__(self, path: Path, setting: str = "server.token_file") -> None:
+        self._token = Watched(lambda: _read_token(path, setting), path)
 
     def allows(self, authorization: str) -> bool:
         """Whether an ``Authorization`` header bears the token: as bearer, or as the password of any user."""
@@ -78,19 +82,19 @@ class Token:
         return hmac.compare_digest(given, self._token.current())
 
 
-def tls_contexts(cert_file: Path, key_file: Path) -> Watched[ssl.SSLContext]:
+def tls_contexts(cert_file: Path, key_file: Path, section: str = "server") -> Watched[ssl.SSLContext]:
     """TLS 1.2 or newer with this certificate.
 
     Raises:
         Misconfigured: a file cannot be read or is no certificate or key, or they do not belong together.
     """
-    return Watched(lambda: _tls_context(cert_file, key_file), cert_file, key_file)
+    return Watched(lambda: _tls_context(cert_file, key_file, section), cert_file, key_file)
 
 
-def _read_token(path: Path) -> bytes:
-    token = _read(path, "token_file").strip()
+def _read_token(path: Path, setting: str) -> bytes:
+    token = _read(path, setting).strip()
     if not token or not token.isascii() or not token.decode("ascii").isprintable():
-        raise Misconfigured(f"server.token_file {path}: holds no token; write one line of printable ASCII")
+        raise Misconfigured(f"{setting} {path}: holds no token; write one line of printable ASCII")
     return token
 
 
@@ -99,7 +103,7 @@ def _read(path: Path, setting: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Misconfigured(
-            f"server.{setting} {path}: cannot be read ({error.strerror}); create it, or let this user read it"
+            f"{setting} {path}: cannot be read ({error.strerror}); create it, or let this user read it"
         ) from error
 
 
@@ -110,11 +114,11 @@ def _basic_password(credentials: bytes) -> bytes:
         return b""
 
 
-def _tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    if b"-----BEGIN CERTIFICATE-----" not in _read(cert_file, "tls_cert_file"):
-        raise Misconfigured(f"server.tls_cert_file {cert_file}: holds no PEM certificate")
-    if b"PRIVATE KEY-----" not in _read(key_file, "tls_key_file"):
-        raise Misconfigured(f"server.tls_key_file {key_file}: holds no PEM private key")
+def _tls_context(cert_file: Path, key_file: Path, section: str) -> ssl.SSLContext:
+    if b"-----BEGIN CERTIFICATE-----" not in _read(cert_file, f"{section}.tls_cert_file"):
+        raise Misconfigured(f"{section}.tls_cert_file {cert_file}: holds no PEM certificate")
+    if b"PRIVATE KEY-----" not in _read(key_file, f"{section}.tls_key_file"):
+        raise Misconfigured(f"{section}.tls_key_file {key_file}: holds no PEM private key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -122,7 +126,7 @@ def _tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
         context.load_cert_chain(cert_file, key_file, password="")
     except (OSError, ValueError) as error:
         raise Misconfigured(
-            f"server.tls_cert_file {cert_file} and server.tls_key_file {key_file}: {_tls_problem(error)}"
+            f"{section}.tls_cert_file {cert_file} and {section}.tls_key_file {key_file}: {_tls_problem(error)}"
         ) from error
     return context
 

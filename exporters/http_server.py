@@ -19,13 +19,14 @@ from socketserver import TCPServer
 from typing import Any, Final
 
 from collectors.errors import Misconfigured
-from exporters.http_routes import HEADERS, Answer, App, Site, say
+from exporters.http_routes import HEADERS, Answer, App, Routes, Site, say
 from exporters.http_secrets import Token, Watched, tls_contexts
 from exporters.server_settings import ServerSettings, split_address
 
 log = logging.getLogger(__name__)
 
 _BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_MOST_DIGITS: Final = 12
 _CLOSING_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.25
 
@@ -52,35 +53,45 @@ class RunningServer:
 
 
 def serve(settings: ServerSettings, app: App) -> RunningServer:
+    """Answer for an agent until closed; raises as :func:`serve_site` does."""
+    return serve_site(settings, Site(app, Token(settings.token_file) if settings.token_file else None))
+
+
+def serve_site(settings: ServerSettings, site: Routes, section: str = "server") -> RunningServer:
     """Listen and answer until closed.
+
+    Args:
+        settings: where to listen.
+        site: what answers.
+        section: what the settings stand under, for messages.
 
     Raises:
         Misconfigured: the address cannot be had, or a token, certificate or key cannot be read; the message says
             which, and the remedy.
     """
-    token = Token(settings.token_file) if settings.token_file else None
     tls = (
-        tls_contexts(settings.tls_cert_file, settings.tls_key_file)
+        tls_contexts(settings.tls_cert_file, settings.tls_key_file, section)
         if settings.tls_cert_file and settings.tls_key_file
         else None
     )
-    site = Site(app, token)
-    server = _bind(settings, site, tls)
-    if token is None and not _is_loopback(server.bound[0]):
+    server = _bind(settings, site, tls, section)
+    if settings.token_file is None and not _is_loopback(server.bound[0]):
         log.warning(
-            "server.listen %s: whoever reaches it reads who runs what; set server.token_file to ask for a token",
+            "%s.listen %s: whoever reaches it reads who runs what; set %s.token_file to ask for a token",
+            section,
             settings.listen,
+            section,
         )
     return RunningServer(server, scheme="https" if tls else "http")
 
 
-def _bind(settings: ServerSettings, site: Site, tls: "Watched[ssl.SSLContext] | None") -> "_Server":
+def _bind(settings: ServerSettings, site: Routes, tls: Watched[ssl.SSLContext] | None, section: str) -> "_Server":
     host, port = split_address(settings.listen)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return _Server(family, address, site, settings, tls)
     except OSError as error:
-        raise Misconfigured(f"server.listen {settings.listen}: {_bind_problem(error)}") from error
+        raise Misconfigured(f"{section}.listen {settings.listen}: {_bind_problem(error)}") from error
 
 
 def _bind_problem(error: OSError) -> str:
@@ -100,7 +111,7 @@ def _is_loopback(host: str) -> bool:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, site: Site, request: socket.socket, client_address: Any, server: "_Server") -> None:
+    def __init__(self, site: Routes, request: socket.socket, client_address: Any, server: "_Server") -> None:
         self._site = site
         super().__init__(request, client_address, server)
 
@@ -110,6 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self._send(self._answer(), body=b"")
+
+    def do_POST(self) -> None:
+        answer = self._taken()
+        self._send(answer, body=answer.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the request parser refuses, in our words."""
@@ -123,8 +138,26 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(answer, body=answer.body)
 
     def _answer(self) -> Answer:
-        sent = {name: ", ".join(self.headers.get_all(name, [])) for name in HEADERS}
-        return self._site.answer(self.path, sent)
+        return self._site.answer(self.path, self._sent())
+
+    def _taken(self) -> Answer:
+        sent = self._sent()
+        refusal = self._site.refusal(self.path, sent)
+        if refusal is not None:
+            return refusal
+        said = self.headers.get("Content-Length", "")
+        if not (said.isascii() and said.isdecimal()):
+            return say(HTTPStatus.LENGTH_REQUIRED, "bad request: a POST needs its Content-Length")
+        if len(said) > _MOST_DIGITS or int(said) > self._site.most_body_bytes:
+            most = f"bad request: allowed are {self._site.most_body_bytes} bytes"
+            return say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
+        body = self.rfile.read(int(said))
+        if len(body) != int(said):
+            return say(HTTPStatus.BAD_REQUEST, f"bad request: {said} bytes were announced and {len(body)} came")
+        return self._site.post(self.path, sent, body)
+
+    def _sent(self) -> dict[str, str]:
+        return {name: ", ".join(self.headers.get_all(name, [])) for name in HEADERS}
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class names it so)
         """No access log."""
@@ -154,7 +187,7 @@ class _Server(ThreadingHTTPServer):
         self,
         family: int,
         address: Any,
-        site: Site,
+        site: Routes,
         settings: ServerSettings,
         tls: Watched[ssl.SSLContext] | None,
     ) -> None:

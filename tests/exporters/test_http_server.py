@@ -6,12 +6,14 @@ import shutil
 import socket
 import ssl
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
 from collectors.errors import Misconfigured
-from exporters.http_server import serve
+from exporters.http_routes import Routes, say
+from exporters.http_server import serve, serve_site
 from exporters.server_settings import ServerSettings
 
 TOOL = pytest.mark.tool("openssl")
@@ -44,7 +46,7 @@ def ask(server, path="/healthz", method="GET", context=None, **headers):
         connection.close()
 
 
-def say(server, raw):
+def say_raw(server, raw):
     """What a client that speaks for itself gets back."""
     with socket.create_connection(server.address, timeout=10) as client:
         client.sendall(raw)
@@ -98,14 +100,14 @@ def test_other_methods_are_not_allowed(start, method):
     ],
 )
 def test_what_is_no_request_is_refused_plainly(start, raw, status):
-    answer = say(start(), raw)
+    answer = say_raw(start(), raw)
     assert answer.split()[:2] == [b"HTTP/1.1", status]
     assert b"Traceback" not in answer
     assert b"<html" not in answer.lower()
 
 
 def test_each_connection_carries_one_request(start):
-    answer = say(start(), b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = say_raw(start(), b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
     assert answer.count(b"HTTP/1.1 200") == 1
     assert b"Connection: close" in answer
 
@@ -147,7 +149,7 @@ def test_more_than_the_limit_is_turned_away(start):
     server = start(max_connections=1, request_timeout_seconds=5)
     with socket.create_connection(server.address, timeout=10) as holding:
         holding.sendall(b"GET")
-        answers = [say(server, b"") for _ in range(2)]
+        answers = [say_raw(server, b"") for _ in range(2)]
     assert all(answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n") for answer in answers)
 
 
@@ -233,7 +235,7 @@ def test_a_renewed_certificate_holds_for_new_connections(start, make_certificate
 def test_plain_words_to_a_tls_port_hurt_nobody(start, make_certificate, caplog, capfd):
     cert, key = make_certificate("one")
     server = start(tls_cert_file=cert, tls_key_file=key)
-    assert b"200" not in say(server, b"GET /healthz HTTP/1.1\r\n\r\n")
+    assert b"200" not in say_raw(server, b"GET /healthz HTTP/1.1\r\n\r\n")
     assert ask(server, context=trusting(cert))[0] == 200
     assert caplog.text + capfd.readouterr().err == ""
 
@@ -284,3 +286,77 @@ def test_a_certificate_that_went_bad_leaves_the_last_good_one(start, make_certif
     assert [ask(server, context=good)[0] for _ in range(2)] == [200, 200]
     assert len(caplog.records) == 1
     assert "holds no PEM certificate; what was read before stays in force" in caplog.text
+
+
+class Taking(Routes):
+    """Takes what is posted to ``/in`` by those who say so."""
+
+    most_body_bytes = 10
+
+    def __init__(self):
+        super().__init__({})
+        self.taken = []
+
+    def refusal(self, target, headers):
+        return None if headers.get("Authorization") == "Bearer mine" else say(HTTPStatus.FORBIDDEN, "not yours")
+
+    def post(self, target, headers, body):
+        self.taken.append((target, body))
+        return say(HTTPStatus.OK, "taken")
+
+
+@pytest.fixture
+def taking():
+    site = Taking()
+    server = serve_site(ServerSettings(listen="127.0.0.1:0", request_timeout_seconds=2), site)
+    yield server, site.taken
+    server.close()
+
+
+def posted(server, body, **headers):
+    said = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return say_raw(server, f"POST /in HTTP/1.1\r\nHost: x\r\n{said}\r\n".encode() + body)
+
+
+def test_an_agent_takes_no_post(start):
+    status, headers, body = ask(start(), "/v1/hours", "POST")
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    assert body == b"method not allowed; there are GET and HEAD\n"
+
+
+def test_a_post_is_taken_whole(taking):
+    server, taken = taking
+    answer = posted(server, b"0123456789", Authorization="Bearer mine", **{"Content-Length": "10"})
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert taken == [("/in", b"0123456789")]
+
+
+@pytest.mark.parametrize(
+    ("said", "body", "status"),
+    [
+        ({"Content-Length": "11"}, b"0123456789x", b"413"),
+        ({"Content-Length": "9" * 5000}, b"", b"413"),
+        ({"Content-Length": "-1"}, b"", b"411"),
+        ({}, b"0123", b"411"),
+    ],
+)
+def test_a_body_past_the_bound_is_not_read(taking, said, body, status):
+    server, taken = taking
+    assert posted(server, body, Authorization="Bearer mine", **said).startswith(b"HTTP/1.1 " + status)
+    assert taken == []
+
+
+def test_a_body_that_is_cut_off_is_not_taken(taking):
+    server, taken = taking
+    with socket.create_connection(server.address, timeout=10) as client:
+        client.sendall(b"POST /in HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer mine\r\nContent-Length: 9\r\n\r\n123")
+        client.shutdown(socket.SHUT_WR)
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert taken == []
+
+
+def test_who_may_not_post_is_told_before_sending_the_body(taking):
+    server, taken = taking
+    assert posted(server, b"", **{"Content-Length": "9"}).startswith(b"HTTP/1.1 403 ")
+    assert taken == []
