@@ -9,7 +9,7 @@ every device anew, with no fact, handle or sample of before. A device that is lo
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -155,19 +155,22 @@ class NvmlSource:
 
     def _meet(self, session: _Session) -> tuple[DeviceFacts, ...]:
         """Look at every slot; a device that hangs or is lost costs only itself."""
-        readers: dict[str, DeviceReader] = {}
+        met: list[DeviceReader] = []
         unreadable: list[str] = []
         number = self._counts.run("nvmlDeviceGetCount", lambda: must("NVIDIA driver", pynvml.nvmlDeviceGetCount))
         for index in range(number):
             try:
-                reader = session.hanging_at(index) or self._identify(session, index)
-                readers[reader.facts.uuid] = reader
+                met.append(session.hanging_at(index) or self._identify(session, index))
             except DriverGone:
                 raise
             except SourceError as error:
                 unreadable.append(str(error))
+        readers, twins = _told_apart(met)
+        strangers = [one for each in twins.values() for one in each if session.readers.get(one.facts.uuid) is not one]
         self._take_over(session, readers)
-        self._unreadable = tuple(unreadable)
+        for reader in strangers:
+            reader.retire(0)
+        self._unreadable = (*unreadable, *(_of_twins(uuid, each) for uuid, each in twins.items()))
         return tuple(reader.facts for reader in readers.values())
 
     def _identify(self, session: _Session, index: int) -> DeviceReader:
@@ -212,3 +215,17 @@ class NvmlSource:
         with self._dropping:
             session.readers = {uuid: one for uuid, one in session.readers.items() if one is not lost}
         lost.retire(0)
+
+
+def _told_apart(met: Iterable[DeviceReader]) -> tuple[dict[str, DeviceReader], dict[str, list[DeviceReader]]]:
+    """The devices by UUID, and apart from them those that share one: whose work they show nobody can tell."""
+    by_uuid: dict[str, list[DeviceReader]] = {}
+    for reader in met:
+        by_uuid.setdefault(reader.facts.uuid, []).append(reader)
+    alone = {uuid: readers[0] for uuid, readers in by_uuid.items() if len(readers) == 1}
+    return alone, {uuid: readers for uuid, readers in by_uuid.items() if len(readers) > 1}
+
+
+def _of_twins(uuid: str, readers: Iterable[DeviceReader]) -> str:
+    names = " and ".join(f"GPU {reader.facts.index}" for reader in readers)
+    return f"{names}: all say that they are {uuid}, so none of them is read; reboot, and replace one if they go on"

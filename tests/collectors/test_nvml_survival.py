@@ -305,3 +305,20 @@ def test_the_xid_thread_is_a_daemon_and_ends_with_the_source(rig):
 
 def test_the_clock_of_the_rig_is_the_drivers(rig):
     assert DriverClock(rig.driver).monotonic_ns() == rig.driver.now_ns()
+
+
+def test_devices_that_share_a_uuid_are_left_out_by_name_until_each_has_its_own(rig):
+    one, two, three = rig.driver.devices
+    rig.sweep(1, seconds=1)
+    three.bear_uuid(two.uuid)
+    assert uuids(rig) == uuids(rig) == [one.uuid]
+    assert rig.source.unreadable() == (
+        f"GPU 1 and GPU 2: all say that they are {two.uuid}, so none of them is read; "
+        "reboot, and replace one if they go on",
+    )
+    with pytest.raises(DeviceLost, match="not among the devices"):
+        rig.source.read(two.uuid)
+    three.bear_uuid(three.uuid)
+    assert uuids(rig) == [one.uuid, two.uuid, three.uuid]
+    assert rig.source.unreadable() == ()
+    assert rig.reading(2, seconds=1).device.uuid == three.uuid

@@ -77,6 +77,11 @@ class FakeDevice(Faulty):
             row.memory_slices, row.starts = slot.size, sum(1 << start for start in self.places(slot))
         self.sampling()
 
+    def bear_uuid(self, uuid: str) -> None:
+        """The driver tells this UUID from now on; the device goes by its own name here."""
+        with self._block.writing(self._device):
+            self._device.uuid = uuid.encode()
+
     def begin(self, at_ns: int, uptime_ns: int) -> None:
         """Idle from that instant on; the driver calls this once."""
         self._device.load_ns = at_ns - uptime_ns

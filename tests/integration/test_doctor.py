@@ -55,6 +55,16 @@ def test_lost_gpu_fails_while_its_sibling_is_good(tmp_path, doctor):
     assert any("Tesla T4" in what for _, what in lines(findings, "device"))
 
 
+def test_two_gpus_with_one_uuid_fail_by_name_while_the_third_is_good(tmp_path, doctor):
+    with FakeDriver.create(tmp_path, [profiles.h100(), profiles.a100(), profiles.t4()]) as driver:
+        driver.device(1).bear_uuid(driver.device(2).uuid)
+        status, findings = doctor(driver)
+    assert status == 1
+    (failing,) = [finding for finding in findings if finding["verdict"] == "fail"]
+    assert f"GPU 1 and GPU 2: all say that they are {driver.device(2).uuid}" in failing["what"]
+    assert any("H100" in what and verdict == "ok" for verdict, what in lines(findings, "device"))
+
+
 def test_driver_that_is_not_loaded_fails_with_its_remedy(tmp_path, doctor):
     with FakeDriver.create(tmp_path, (profiles.h100(),)) as driver:
         driver.unload()
