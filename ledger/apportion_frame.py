@@ -39,22 +39,16 @@ def apportion_over(
         ValueError: on collection: a weight is negative, or amount times sum of weights passes
             :data:`LARGEST`.
     """
-    schema = frame.collect_schema()
-    kind = schema[whole]
+    kind = frame.collect_schema()[whole]
     groups = list(by)
-    place = pl.col(order[0])
-    if len(order) > 1 or schema[order[0]] not in _NARROW:
-        place = (place if len(order) == 1 else pl.struct(list(order))).rank("ordinal").over(groups)
     total = pl.col(_TOTAL)
     share = pl.col(_WHOLE) * pl.col(_WEIGHT)
-    extra = (pl.col(_OWED) * _RANKS - pl.col(_PLACE)).rank("ordinal", descending=True).over(groups)
-    left = pl.col(_WHOLE) - pl.col(_FLOOR).sum().over(groups)
-    part = pl.col(_FLOOR) + (extra <= left).cast(pl.Int128)
+    part = _largest(groups)
     return (
         frame.with_columns(
             pl.col(whole).cast(pl.Int128).abs().alias(_WHOLE),
             pl.col(weight).cast(pl.Int128).map_batches(_not_negative, return_dtype=pl.Int128).alias(_WEIGHT),
-            place.cast(pl.Int128).fill_null(0).alias(_PLACE),
+            _place(frame, order, groups),
         )
         .with_columns(pl.col(_WEIGHT).sum().over(groups).alias(_TOTAL))
         .with_columns(
@@ -67,6 +61,62 @@ def apportion_over(
         .with_columns((pl.when(pl.col(whole) < 0).then(0 - part).otherwise(part)).cast(kind).alias(into))
         .drop(_OWN)
     )
+
+
+def round_over(
+    frame: pl.LazyFrame, *, numerator: str, denominator: int, by: Sequence[str], order: Sequence[str], into: str
+) -> pl.LazyFrame:
+    """Round numerators over one denominator to whole units, so that each group adds up to its sum, rounded once.
+
+    The sum is rounded half to even; each row differs from its exact figure by less than 1. The remainders decide who
+    gets the unit above its floor, as in :func:`apportion_over`.
+
+    Args:
+        frame: the rows.
+        numerator: integer column, not negative; null stays null and takes no part.
+        denominator: above 0.
+        by: what makes a group.
+        order: columns that tell a group's rows apart.
+        into: the new Int64 column.
+
+    Raises:
+        ValueError: on collection: a numerator is negative.
+    """
+    groups = list(by)
+    below = pl.lit(denominator, pl.Int128)
+    return (
+        frame.with_columns(
+            pl.col(numerator).cast(pl.Int128).map_batches(_not_negative, return_dtype=pl.Int128).alias(_WEIGHT),
+            _place(frame, order, groups),
+        )
+        .with_columns(half_even(pl.col(_WEIGHT).sum().over(groups), below).alias(_WHOLE))
+        .with_columns((pl.col(_WEIGHT) // below).alias(_FLOOR))
+        .with_columns((pl.col(_WEIGHT) - pl.col(_FLOOR) * below).alias(_OWED))
+        .with_columns(_largest(groups).cast(pl.Int64).alias(into))
+        .drop(name for name in _OWN if name != _TOTAL)
+    )
+
+
+def half_even(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """Their quotient in whole units, half to even; Int128, the numerator not negative."""
+    floor = numerator // denominator
+    twice = (numerator - floor * denominator) * 2
+    up = (twice > denominator) | ((twice == denominator) & (floor % 2 == 1))
+    return floor + up.cast(pl.Int128)
+
+
+def _place(frame: pl.LazyFrame, order: Sequence[str], groups: list[str]) -> pl.Expr:
+    place = pl.col(order[0])
+    if len(order) > 1 or frame.collect_schema()[order[0]] not in _NARROW:
+        place = (place if len(order) == 1 else pl.struct(list(order))).rank("ordinal").over(groups)
+    return place.cast(pl.Int128).fill_null(0).alias(_PLACE)
+
+
+def _largest(groups: list[str]) -> pl.Expr:
+    """Each row's floor, and one more for those with the largest remainders, as many as there are units left."""
+    extra = (pl.col(_OWED) * _RANKS - pl.col(_PLACE)).rank("ordinal", descending=True).over(groups)
+    left = pl.col(_WHOLE) - pl.col(_FLOOR).sum().over(groups)
+    return pl.col(_FLOOR) + (extra <= left).cast(pl.Int128)
 
 
 def _not_negative(weights: pl.Series) -> pl.Series:

@@ -1,12 +1,14 @@
 """Whole frames at once agree with Python's own integers, group by group."""
 
+from fractions import Fraction
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.apportion import apportion
-from ledger.apportion_frame import apportion_over
+from ledger.apportion_frame import apportion_over, round_over
 
 NS_PER_HOUR = 3_600_000_000_000
 GROUPS = st.lists(
@@ -90,6 +92,29 @@ def test_the_streaming_engine_gives_the_same(groups):
     frame = rows(groups)
     keys = ["hour", "node", "a", "b"]
     assert split(frame, engine="streaming").sort(keys).equals(split(frame).sort(keys))
+
+
+NUMERATORS = st.lists(st.lists(st.integers(0, 10**18), min_size=1, max_size=6), min_size=1, max_size=5)
+
+
+def rounded(groups, denominator):
+    told = [(g, i, n) for g, numerators in enumerate(groups) for i, n in enumerate(numerators)]
+    frame = pl.DataFrame(told, {"g": pl.Int8, "i": pl.UInt8, "n": pl.Int128}, orient="row").lazy()
+    return round_over(frame, numerator="n", denominator=denominator, by=["g"], order=["i"], into="part").collect()
+
+
+@settings(deadline=None)
+@given(NUMERATORS, st.sampled_from([1, 2, 7, NS_PER_HOUR]))
+def test_what_is_rounded_adds_up_to_the_sum_rounded_once(groups, denominator):
+    parts = rounded(groups, denominator)
+    for g, numerators in enumerate(groups):
+        own = parts.filter(g=g)["part"].to_list()
+        assert sum(own) == round(Fraction(sum(numerators), denominator))
+        assert all(abs(part - Fraction(n, denominator)) < 1 for part, n in zip(own, numerators, strict=True))
+
+
+def test_half_a_unit_goes_to_the_even_sum_and_to_the_largest_remainder():
+    assert rounded([[1, 1], [1, 2], [3, 2], [5]], 2)["part"].to_list() == [1, 0, 1, 1, 1, 1, 2]
 
 
 KINDS_OF_NODE_HOUR = st.lists(

@@ -1,0 +1,178 @@
+"""List cost: each node-hour's price over its usage rows, exact to the nano-dollar.
+
+A node-hour costs its node's price times the time that it existed, rounded once, half to even; that is apportioned over
+its rows by GPU time, and, where :mod:`ledger.node_split` says so, in part to one row under account ``host``. Where the
+ledger's own price table has no price the agent's price notes stand in, GPU by GPU. Where nobody has one the list cost
+is null, never 0. Must never look at a bill.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from collectors.clock import NS_PER_HOUR
+from ledger.apportion_frame import apportion_over, half_even, round_over
+from ledger.booking import ORDER
+from ledger.node_split import NodeSplit, gpu_weight, host_weight
+from ledger.tables import COST, DEVICE, HOLDER, PLACE, Columns
+
+LIST = "list"
+HOST = "host"
+STACK_LAYER = "compute"
+"""As a bill's lines of instances have it."""
+PRICED_COLUMNS = ("hour_utc", "node", "instance_id", "gpu_model", "price_id", "nano_usd_per_node_hour")
+
+_NODE_HOUR = ["hour_utc", "node", "instance_id"]
+_ROW = ("gpu_uuid", "mig", "holder_kind", "holder", "account", "method", "_used")
+_COLUMNS: Columns = {**COST.schema, "gpu_ns": pl.Int64}
+_CODES = ["_unit", "_model", "_price"]
+
+
+def list_cost(
+    usage: pl.DataFrame,
+    node_hours: pl.DataFrame,
+    priced: pl.DataFrame,
+    notes: pl.DataFrame,
+    split: NodeSplit = NodeSplit.EQUAL,
+) -> pl.DataFrame:
+    """The cost rows of some node-hours, all with charge ``list``.
+
+    Args:
+        usage: all USAGE rows of these node-hours. Those that stand in :data:`ledger.booking.ORDER` need no sort.
+        node_hours: their NODE_HOURS rows.
+        priced: :data:`PRICED_COLUMNS`: what the ledger's price table asks for the GPUs of one model in the node, with
+            the whole node; a row with a null price counts as none.
+        notes: PRICES rows of the agents' own price notes, by ``price_id``.
+        split: what part of a node's price is its GPUs'.
+
+    Returns:
+        COST rows, with ``gpu_ns`` beside them (null on rows of account ``host``): usage rows that differ in their
+        energy's method only, or only in an agent's price that was not used, are one row.
+    """
+    rows = _coded(usage)
+    groups = _groups(rows, node_hours, priced, notes)
+    wholes = _wholes(groups, split)
+    rows = _merged(rows.join(_whole_of_code(groups, wholes), on=_CODES, how="left", maintain_order="left"))
+    split_rows = apportion_over(
+        rows.lazy().with_row_index("_row"),
+        whole="_whole",
+        weight="gpu_ns",
+        by=["_group"],
+        order=["_row"],
+        into="list_nano_usd",
+    ).with_columns(price_id="_used")
+    return _cost_rows([split_rows.collect(), _host_rows(rows, wholes)])
+
+
+def _coded(usage: pl.DataFrame) -> pl.DataFrame:
+    """Sorted, with numbers in place of what is long to compare."""
+    if not _is_sorted(usage):
+        usage = usage.sort(ORDER)
+    return usage.with_columns(
+        pl.struct(_NODE_HOUR).rle_id().alias("_unit"),
+        pl.col("gpu_model").cast(pl.Categorical).to_physical().alias("_model"),
+        pl.col("price_id").cast(pl.Categorical).to_physical().alias("_price"),
+    )
+
+
+def _is_sorted(usage: pl.DataFrame) -> bool:
+    """Whether each row is after the one before it, column by column."""
+    later, equal = pl.lit(value=False), pl.lit(value=True)
+    for name in ORDER:
+        before = pl.col(name).shift(1)
+        later |= equal & (pl.col(name) > before)
+        equal &= pl.col(name) == before
+    return bool(usage.select((later | equal).slice(1).all()).item())
+
+
+def _groups(rows: pl.DataFrame, node_hours: pl.DataFrame, priced: pl.DataFrame, notes: pl.DataFrame) -> pl.DataFrame:
+    """One row for each node-hour, model and agent's price: time, prices, control figures."""
+    facts = node_hours.select(*_NODE_HOUR, "existed_ns", "gpu_count", "vcpus", "memory_mib")
+    asked = priced.select(*_NODE_HOUR, "gpu_model", ledger_id="price_id", node_nano="nano_usd_per_node_hour").filter(
+        pl.col("node_nano").is_not_null()
+    )
+    noted = notes.select("price_id", gpu_nano="nano_usd_per_gpu_hour").unique("price_id", keep="first")
+    return (
+        rows.group_by(_CODES)
+        .agg(pl.col(*_NODE_HOUR, "gpu_model", "price_id").first(), ns=pl.col("gpu_ns").cast(pl.Int128).sum())
+        .join(facts, on=_NODE_HOUR, how="left")
+        .join(asked, on=[*_NODE_HOUR, "gpu_model"], how="left")
+        .join(noted, on="price_id", how="left")
+        .with_columns(
+            _used=pl.when(pl.col("node_nano").is_not_null())
+            .then("ledger_id")
+            .when(pl.col("gpu_nano").is_not_null())
+            .then("price_id")
+            .otherwise(pl.lit("")),
+            numerator=pl.when(pl.col("node_nano").is_not_null())
+            .then(pl.col("node_nano").cast(pl.Int128) * pl.col("existed_ns").cast(pl.Int128))
+            .otherwise(pl.col("gpu_nano").cast(pl.Int128) * pl.col("ns")),
+        )
+    )
+
+
+def _wholes(groups: pl.DataFrame, split: NodeSplit) -> pl.DataFrame:
+    """One row for each node-hour, model and price that is used: what its GPUs cost, and what its host costs."""
+    of_node = pl.col("node_nano").is_not_null()
+    numerator = pl.when(of_node.first()).then(pl.col("numerator").first()).otherwise(pl.col("numerator").sum())
+    known = pl.col("numerator").is_not_null().all()
+    summed = groups.group_by("_unit", "gpu_model", "_used").agg(
+        pl.when(known).then(numerator).alias("numerator"),
+        pl.col("gpu_count", "vcpus", "memory_mib").first(),
+    )
+    rounded = round_over(
+        summed.sort("_unit", "gpu_model", "_used").with_row_index("_group").lazy(),
+        numerator="numerator",
+        denominator=NS_PER_HOUR,
+        by=["_unit"],
+        order=["_group"],
+        into="all",
+    )
+    gpus, host = gpu_weight(split), host_weight(split)
+    part = half_even(pl.col("all").cast(pl.Int128) * gpus, pl.max_horizontal(gpus + host, pl.lit(1, pl.Int128)))
+    divides = (host > 0) & (gpus > 0)
+    return (
+        rounded.with_columns(_whole=pl.when(divides).then(part.cast(pl.Int64)).otherwise("all"))
+        .with_columns(host=pl.when(divides).then(pl.col("all") - pl.col("_whole")))
+        .collect()
+    )
+
+
+def _whole_of_code(groups: pl.DataFrame, wholes: pl.DataFrame) -> pl.DataFrame:
+    of_group = wholes.select("_unit", "gpu_model", "_used", "_group", "_whole")
+    return (
+        groups.select(*_CODES, "gpu_model", "_used")
+        .join(of_group, on=["_unit", "gpu_model", "_used"])
+        .select(*_CODES, "_used", "_group", "_whole")
+    )
+
+
+def _merged(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that are one in cost; as the rows are sorted they follow each other."""
+    run = pl.struct("_unit", *_ROW).rle_id()
+    if rows.is_empty() or rows.select(run.last()).item() == rows.height - 1:
+        return rows
+    others = [name for name in rows.columns if name not in {"gpu_ns", "_used", "_group", "_whole"}]
+    merged = rows.with_columns(run.alias("_run")).group_by("_run", "_used", "_group", "_whole", maintain_order=True)
+    return merged.agg(pl.col(others).first(), pl.col("gpu_ns").sum()).drop("_run")
+
+
+def _host_rows(rows: pl.DataFrame, wholes: pl.DataFrame) -> pl.DataFrame:
+    """One row for each node-hour whose host bears a part."""
+    nobody = {name: pl.lit("") for name in (*DEVICE, *HOLDER)}
+    parts = wholes.filter(pl.col("host").is_not_null()).sort("_group").group_by("_unit", maintain_order=True)
+    shares = parts.agg(price_id=pl.col("_used").first(), list_nano_usd=pl.col("host").sum())
+    places = rows.select("_unit", "day", "hour_utc", *PLACE).unique("_unit", keep="first")
+    return shares.join(places, on="_unit").with_columns(account=pl.lit(HOST), method=pl.lit(""), **nobody)
+
+
+def _cost_rows(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    told = {"billing_account": pl.lit(""), "charge": pl.lit(LIST), "stack_layer": pl.lit(STACK_LAYER)}
+    frames: list[pl.DataFrame] = []
+    for part in parts:
+        have = {*part.columns, *told}
+        columns = [
+            (pl.col(name) if name in have else pl.lit(None)).cast(dtype).alias(name) for name, dtype in _COLUMNS.items()
+        ]
+        frames.append(part.with_columns(**told).select(columns))
+    return pl.concat(frames)
