@@ -16,7 +16,7 @@ from polars.datatypes import DataTypeClass
 
 from collectors.carbon_intensity import HourIntensity, RegionIntensity, load, load_series
 from collectors.gpu_model import canonical_model
-from ledger.apportion_frame import apportion_over
+from ledger.apportion_frame import half_even
 from ledger.carbon_settings import CarbonSettings, Embodied, Place
 from ledger.tables import TIME, Columns
 
@@ -55,25 +55,27 @@ class Carbon:
 def with_carbon(cost: pl.LazyFrame, usage: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
     """The rows of ``cost`` with ``carbon_ug``, ``embodied_ug`` and ``intensity``, in micrograms of CO2 equivalent.
 
-    A device's hour is rounded once, half to even, and apportioned over its rows, by energy and by time. Where a usage
-    row bears several charges the figures stand on the first, so that sums over any rows of cost hold.
+    A device's hour is rounded once, half to even, and split over its rows, by energy and by time; the parts add up and
+    none is a microgram off. Where a usage row bears several charges the figures stand on the first, so that sums over
+    any rows of cost hold.
 
     Args:
         cost: rows of the table ``cost``; what the three columns held before is replaced.
         usage: rows of the table ``usage`` of at least the same hours.
         carbon: intensities and settings.
     """
-    figures = _figures(usage, carbon)
-    others = [name for name in cost.collect_schema().names() if name not in _FILLED]
-    order = [pl.col("list_nano_usd").is_null(), "charge", "billing_account", "stack_layer", "price_id"]
-    first = (pl.struct(order).rank("ordinal").over(ROW) == 1).alias("_first")
-    kept = [pl.when("_first").then(name).cast(dtype).alias(name) for name, dtype in _FILLED.items()]
-    return (
-        cost.select(*others, first)
-        .join(figures, on=ROW, how="left", maintain_order="left")
-        .with_columns(kept)
-        .select(cost.collect_schema().names())
+    names = cost.collect_schema().names()
+    order = ("charge", "billing_account", "stack_layer", "price_id")
+    indexed = cost.with_row_index("_index")
+    filled = (
+        indexed.select("_index", *ROW, pl.col("list_nano_usd").is_null().alias("_unpriced"), *order)
+        .sort(*ROW, "_unpriced", *order)
+        .filter(_begins(ROW))
+        .join(_figures(usage, carbon), on=ROW, how="inner")
+        .select("_index", *_FILLED)
     )
+    others = indexed.drop(_FILLED, strict=False)
+    return others.join(filled, on="_index", how="left", maintain_order="left").select(names)
 
 
 _FILLED: Columns = {"carbon_ug": pl.Int64, "embodied_ug": pl.Int64, "intensity": pl.String}
@@ -81,42 +83,50 @@ _FILLED: Columns = {"carbon_ug": pl.Int64, "embodied_ug": pl.Int64, "intensity":
 
 def _figures(usage: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
     """One row for each :data:`ROW`, with the three columns."""
-    energy = pl.col("energy_mj")
-    rows = (
-        usage.group_by(ROW)
-        .agg(
-            pl.when(energy.count() > 0).then(energy.sum()).alias("energy_mj"),
-            pl.col("gpu_ns").sum(),
-            pl.col("provider", "region", "zone", "cluster", "gpu_model").first(),
+    energy = pl.col("energy_mj").cast(pl.Int128)
+    rows = usage.sort(ROW).with_columns(_begins(ROW).cum_sum().alias("_row"), _begins(_DEVICE).cum_sum().alias("_hour"))
+    sums = rows.group_by("_row").agg(
+        pl.when(energy.count() > 0).then(energy.sum()).alias("_mj"), pl.col("gpu_ns").cast(pl.Int128).sum().alias("_ns")
+    )
+    known = rows.filter(_begins(ROW)).select("_row", "_hour", "gpu_model", *{*ROW, *_PLACE})
+    known = _with_embodied(_with_intensity(known, carbon), carbon.settings.embodied)
+    # (mJ / mJ per kWh) x mg per kWh x 1000 ug per mg, with PUE and ratio in thousandths
+    factor = pl.col("_mg") * pl.col("_pue") * (_MILLI + _thousandths(carbon.settings.host_ratio))
+    carbon_ug = _shares("_mj", factor, pl.lit(MJ_PER_KWH * _MILLI, pl.Int128))
+    return (
+        known.join(sums, on="_row", how="left")
+        .sort("_row")
+        .with_columns(
+            carbon_ug.alias("carbon_ug"), _shares("_ns", pl.col("_ug"), pl.col("_life_ns")).alias("embodied_ug")
         )
-        .sort(ROW)
-        .with_row_index("_place")
+        .select(
+            *ROW,
+            "carbon_ug",
+            "embodied_ug",
+            pl.when(pl.col("carbon_ug").is_not_null()).then("_said").alias("intensity"),
+        )
     )
-    known = _with_embodied(_with_intensity(rows, carbon), carbon.settings.embodied)
-    whole = known.with_columns(
-        _rounded(
-            _total("energy_mj") * pl.col("_mg") * pl.col("_pue") * (_MILLI + _thousandths(carbon.settings.host_ratio)),
-            # (mJ / mJ per kWh) x mg per kWh x 1000 ug per mg, with PUE and ratio in thousandths
-            pl.lit(MJ_PER_KWH * _MILLI, pl.Int128),
-        ).alias("_carbon"),
-        _rounded(_total("gpu_ns") * pl.col("_ug"), pl.col("_life_ns")).alias("_embodied"),
+
+
+def _begins(columns: Sequence[str]) -> pl.Expr:
+    """Whether a row is the first with its values, in rows that are sorted by them."""
+    return pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in columns) | (
+        pl.int_range(pl.len()) == 0
     )
-    split = apportion_over(whole, whole="_carbon", weight="energy_mj", by=_DEVICE, order=["_place"], into="carbon_ug")
-    split = apportion_over(split, whole="_embodied", weight="gpu_ns", by=_DEVICE, order=["_place"], into="embodied_ug")
-    said = pl.when(pl.col("carbon_ug").is_not_null()).then("_said").alias("intensity")
-    return split.select(*ROW, "carbon_ug", "embodied_ug", said)
 
 
-def _total(name: str) -> pl.Expr:
-    return pl.col(name).cast(pl.Int128).sum().over(_DEVICE)
+def _shares(amount: str, factor: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """Each row's part of its device's hour, which is rounded once: what the sum up to it comes to, less that before it.
 
-
-def _rounded(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
-    """Half to even; none of the amounts is negative."""
-    floor = numerator // denominator
-    twice = (numerator - floor * denominator) * 2
-    up = (twice > denominator) | ((twice == denominator) & (floor % 2 == 1))
-    return (floor + up.cast(pl.Int128)).cast(pl.Int64)
+    A null amount has no part. The rows stand in their order, so the same rows always get the same parts.
+    """
+    own = pl.col(amount).fill_null(0)
+    total = own.sum().over("_hour")
+    whole = half_even(total * factor, denominator)
+    upto = own.cum_sum().over("_hour")
+    divisor = pl.max_horizontal(total, pl.lit(1, pl.Int128))
+    part = whole * upto // divisor - whole * (upto - own) // divisor
+    return pl.when(pl.col(amount).is_not_null()).then(part).cast(pl.Int64)
 
 
 def _with_intensity(rows: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:

@@ -240,3 +240,13 @@ def test_the_configured_series_are_read_from_the_configurations_folder(tmp_path)
 def test_settings_that_cannot_be_are_refused(settings, why):
     with pytest.raises(ValidationError, match=why):
         CarbonSettings.model_validate(settings)
+
+
+def test_the_rows_of_cost_keep_their_places_and_all_else_that_they_hold():
+    rows = [usage(holder=holder, list_nano_usd=place) for place, holder in enumerate("cab")]
+    given = cost_of(rows[:1], list_nano_usd=7) + cost_of(rows[1:], list_nano_usd=9)
+    found = carbon(*rows, cost=given)
+    assert found.drop("carbon_ug", "embodied_ug", "intensity").equals(
+        frame(COST, given).drop("carbon_ug", "embodied_ug", "intensity").collect()
+    )
+    assert found.get_column("holder").to_list() == ["c", "a", "b"]
