@@ -362,6 +362,15 @@ EPOCHS = Table(
 )
 """Each leadership that was claimed; every commit of every table bears the epoch under which it was made."""
 
+PROGRESS = Table(
+    "progress",
+    _schema({"what": pl.String, "state": pl.String, "at": TIME}),
+    key=("what",),
+    partition=(),
+)
+"""How far the ledger's own keepers have come, each in its own JSON: what cost was last made from, what of which agent's
+journal is booked. Written after what it speaks of; without it things are done again, which changes nothing."""
+
 ALL = (
     USAGE,
     NODE_HOURS,
@@ -375,6 +384,7 @@ ALL = (
     SPOT_PRICES,
     ON_DEMAND_PRICES,
     INSTANCE_TYPES,
+    PROGRESS,
     EPOCHS,
 )
 
