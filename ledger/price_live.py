@@ -107,7 +107,7 @@ def in_force(hours: pl.LazyFrame, prices: pl.LazyFrame, by: Sequence[str] = SERI
     """The hours with the price in force at their start: ``live_nano``, ``live_since``, ``live_source``,
     ``live_through``.
 
-    An instance-hour of spot is charged at the price at its start, and so is an hour of the books; a change within
+    One hour of the books has one price, so that each can be explained by one published figure; a change within
     the hour counts from the next one on. Null where no price is known for that time.
 
     Args:
