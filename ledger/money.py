@@ -6,7 +6,7 @@ text's exact value: summed over a bill they give the total that is rounded once,
 """
 
 import re
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import polars as pl
@@ -63,20 +63,41 @@ def nano(units: Fraction) -> int:
     return round(units * NANO_PER_UNIT)
 
 
-def in_usd(nano_units: pl.Expr, usd_per_unit: Fraction) -> pl.Expr:
-    """Nano-dollars of nano-units of another currency, each rounded half to even; Int64.
+def plus(frame: pl.DataFrame, more: pl.DataFrame, sign: int = 1) -> pl.DataFrame:
+    """What :func:`read` made of two columns, row by row in one; a null on the right side is nothing."""
+    both = pl.DataFrame([*frame, *(column.alias(f"more_{column.name}") for column in more)])
+    deep = [*zip(both["deep"], both["more_deep"], strict=True)] if both["more_deep"].null_count() < both.height else []
+    atto = pl.col("atto") + pl.col("more_atto").fill_null(0) * sign
+    return both.select(
+        nano=_half_even(atto, ATTO_PER_UNIT // NANO_PER_UNIT).cast(pl.Int64, strict=False),
+        atto=atto,
+        deep=pl.Series([_sum_of(*pair, sign) for pair in deep], dtype=pl.String) if deep else pl.col("deep"),
+        valid=pl.col("valid") & pl.col("more_valid"),
+    )
+
+
+def in_usd(nano_units: pl.Expr, numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """Nano-dollars of nano-units of another currency, each rounded half to even; Int64, null where it does not fit.
 
     Args:
         nano_units: below :data:`MOST_UNITS` units.
-        usd_per_unit: numerator and denominator below 10**18 each, or the product does not fit into 128 bits.
+        numerator: of the dollars for one unit, Int128; below 10**18, or the product does not fit into 128 bits.
+        denominator: of the same.
     """
-    product = nano_units.cast(pl.Int128) * pl.lit(usd_per_unit.numerator, dtype=pl.Int128)
-    return _half_even(product, usd_per_unit.denominator).cast(pl.Int64)
+    return _half_even(nano_units.cast(pl.Int128) * numerator, denominator).cast(pl.Int64, strict=False)
 
 
-def _half_even(amount: pl.Expr, unit: int) -> pl.Expr:
+def _sum_of(left: str | None, right: str | None, sign: int) -> str | None:
+    """Texts of what lies below 1e-18, as one; exact, since no more than a few hundred digits come."""
+    with localcontext(prec=2 * _LARGEST_EXPONENT) as context:
+        total = context.create_decimal(left or 0) + context.create_decimal(right or 0) * sign
+        return str(total) if total else None
+
+
+def _half_even(amount: pl.Expr, unit: int | pl.Expr) -> pl.Expr:
     """An Int128 amount in units of ``unit``."""
-    floor = amount // pl.lit(unit, dtype=pl.Int128)
+    unit = pl.lit(unit, dtype=pl.Int128) if isinstance(unit, int) else unit
+    floor = amount // unit
     twice = (amount - floor * unit) * 2
     up = (twice > unit) | ((twice == unit) & (floor % 2 == 1))
     return floor + up.cast(pl.Int128)

@@ -11,6 +11,8 @@ from ledger import money
 
 GRAMMAR = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
+RATED = {"nano": pl.Int64, "top": pl.Int128, "bottom": pl.Int128}
+
 plain = st.decimals(-(10**9), 10**9, allow_nan=False, places=None).map(lambda d: format(d, "f"))
 short = st.decimals(-(10**9), 10**9, allow_nan=False, places=11).map(str)
 scientific = st.builds(
@@ -86,10 +88,17 @@ def test_a_half_goes_to_the_even_nano_unit_on_both_sides_of_zero():
     assert halves["nano"].to_list() == [0, 2, 0, -2]
 
 
+def test_a_sum_of_two_columns_keeps_every_digit():
+    left, right = read("1.5", None, "1e-25", "2"), read("-0.25", "7", "3e-30", None)
+    both = money.plus(left, right, sign=-1)
+    assert both["nano"].to_list() == [1_750_000_000, None, 0, 2_000_000_000]
+    assert money.exact_sum(both) == Fraction("3.75") + Fraction("1e-25") - Fraction("3e-30")
+
+
 @given(st.integers(-9 * 10**18, 9 * 10**18), st.decimals("0.000001", "99999", places=12))
 def test_another_currency_is_converted_to_the_nearest_nano_dollar(nano, rate):
-    frame = pl.DataFrame({"nano": [nano]}, schema={"nano": pl.Int64})
-    exact = Fraction(nano) * Fraction(rate)
-    if abs(exact) >= 2**63:
-        return
-    assert frame.select(money.in_usd(pl.col("nano"), Fraction(rate))).item() == round(exact)
+    top, bottom = Fraction(rate).as_integer_ratio()
+    frame = pl.DataFrame({"nano": [nano], "top": [top], "bottom": [bottom]}, schema=RATED)
+    converted = frame.select(money.in_usd(pl.col("nano"), pl.col("top"), pl.col("bottom"))).item()
+    exact = round(Fraction(nano) * Fraction(rate))
+    assert converted == (exact if -(2**63) <= exact < 2**63 else None)

@@ -1,0 +1,185 @@
+"""A delivery's files as rows of CHARGES: staged on disk, whole or not at all, with the bill's rounding line.
+
+What is staged is booked by :mod:`ledger.bill_intake`. A file that cannot be read to its end refuses the delivery.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from pathlib import Path
+
+import polars as pl
+
+from collectors.bill_dialect import BillRefused, Dialect, Header
+from collectors.bill_dialects import dialect_of
+from collectors.bill_file import BillFile
+from ledger import money
+from ledger.charge_lines import BASES, HASH, BatchReader, Reading
+from ledger.stack_layers import DATA_GOVERNANCE
+from ledger.tables import CHARGES
+
+_LARGEST = (1 << 63) - 1
+_KEPT = [name for name in CHARGES.schema if name not in {"bill_id", "line_id"}]
+
+
+@dataclass(slots=True)
+class BillSums:
+    """What a month's lines come to."""
+
+    lines: int = 0
+    exact: dict[str, Fraction] = field(default_factory=lambda: dict.fromkeys(BASES, Fraction(0)))
+    """In dollars, to the last digit."""
+    booked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BASES, 0))
+    """Nano-dollars of the lines as they are rounded."""
+    accounts: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
+    """Billing account, provider, currency."""
+
+    def total(self, base: str) -> int:
+        """Nano-dollars of the month, rounded once."""
+        return money.nano(self.exact[base])
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A delivery that was read whole."""
+
+    dialect: str
+    parts: tuple[Path, ...]
+    months: Mapping[date, BillSums]
+    hashes: pl.Series
+
+    def rows(self, bill_ids: Mapping[date, str]) -> pl.LazyFrame:
+        """CHARGES rows, the rounding lines among them; lines of one content are numbered in the file's order."""
+        twice = (
+            self.hashes.alias(HASH)
+            .to_frame()
+            .with_row_index("__n")
+            .filter(pl.col(HASH).is_duplicated())
+            .with_columns(place=pl.col("__n").rank("ordinal").over(HASH))
+            .filter(pl.col("place") > 1)
+            .select("__n", "place")
+        )
+        lines = pl.scan_parquet(list(self.parts), row_index_name="__n", glob=False)
+        if twice.height:
+            lines = lines.join(twice.lazy(), on="__n", how="left", maintain_order="left")
+            place = pl.when(pl.col("place").is_null()).then(pl.lit("")).otherwise(pl.format("-{}", "place"))
+        else:
+            place = pl.lit("")
+        booked = lines.select(
+            *_KEPT,
+            bill_id=pl.col("month").replace_strict(dict(bill_ids), return_dtype=pl.String),
+            line_id=pl.col(HASH).cast(pl.String) + place,
+        )
+        rounding = [_rounding_line(month, bill_ids[month], sums) for month, sums in self.months.items()]
+        return pl.concat([booked.select(list(CHARGES.schema)), pl.DataFrame(rounding, schema=CHARGES.schema).lazy()])
+
+
+def stage(files: Sequence[BillFile], reading: Reading, folder: Path, dialect: Dialect | None = None) -> Staged:
+    """Read a delivery's files to their end and put their rows down in a folder of one's own.
+
+    Args:
+        files: all of one dialect.
+        reading: how they are read.
+        folder: where rows are put; empty, and removed by the caller.
+        dialect: of the files; None: told by their columns.
+
+    Raises:
+        BillRefused: with the file, the line and the reason; the folder is worth nothing then.
+    """
+    sums: dict[date, BillSums] = defaultdict(BillSums)
+    hashes: list[pl.Series] = []
+    parts: list[Path] = []
+    first = dialect or dialect_of(files[0].names, files[0].name)
+    for file in files:
+        used = dialect or dialect_of(file.names, file.name)
+        if used != first:
+            raise BillRefused(f"{file.name}: is {used.name}, but {files[0].name} is {first.name}; deliver one form")
+        for rows in _charges(file, used, reading):
+            _add(sums, rows)
+            hashes.append(rows[HASH])
+            parts.append(folder / f"{len(parts):06d}.parquet")
+            rows.select(*_KEPT, HASH).write_parquet(parts[-1], compression="lz4", statistics=False)
+    if not parts:
+        raise BillRefused(f"{files[0].name}: no lines; there is nothing to book")
+    for month, each in sums.items():
+        if max(abs(each.total(base)) for base in BASES) > _LARGEST:
+            raise BillRefused(
+                f"{files[0].name}: {month:%Y-%m} comes to more than the ledger holds (9.2 billion dollars)"
+            )
+    return Staged(first.name, tuple(parts), dict(sums), pl.concat(hashes, rechunk=True))
+
+
+def _charges(file: BillFile, dialect: Dialect, reading: Reading) -> Iterator[pl.DataFrame]:
+    reader = BatchReader(file, dialect, reading)
+    for batch in file.batches(_needed(file, dialect)):
+        if batch.height:
+            yield _with_month(reader.charges(batch))
+
+
+def _needed(file: BillFile, dialect: Dialect) -> list[str]:
+    """The file's columns that the table reads.
+
+    Raises:
+        BillRefused: the file's last cell is an amount or a time, and its line does not end: it may be cut.
+    """
+    header = Header({dialect.rename(name): pl.String() for name in file.names})
+    figures = {name for rule in dialect.figure_columns(header) for name in rule.meta.root_names()}
+    facts = {name for rule in dialect.fact_columns(header) for name in rule.meta.root_names()}
+    if file.ends_open and dialect.rename(file.names[-1]) in figures:
+        raise BillRefused(
+            f"{file.name}: the last line does not end, so {file.names[-1]} may be cut off; deliver it again, with a"
+            " line end after the last line"
+        )
+    return [name for name in file.names if dialect.rename(name) in facts | figures]
+
+
+def _with_month(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(month=pl.col("billing_start").dt.date().dt.month_start())
+
+
+def _add(sums: dict[date, BillSums], rows: pl.DataFrame) -> None:
+    groups = rows.group_by("month", "fx").agg(
+        lines=pl.len(),
+        accounts=pl.struct("billing_account", "provider", "currency").unique(),
+        **{f"atto_{base}": pl.col(f"atto_{base}").sum() for base in BASES},
+        **{f"deep_{base}": pl.col(f"deep_{base}").drop_nulls() for base in BASES},
+        **{f"{base}_nano_usd": pl.col(f"{base}_nano_usd").cast(pl.Int128).sum() for base in BASES},
+    )
+    for group in groups.iter_rows(named=True):
+        month = sums[group["month"]]
+        month.lines += group["lines"]
+        month.accounts |= {tuple(account.values()) for account in group["accounts"]}
+        for base in BASES:
+            deep = sum((Fraction(text) for text in group[f"deep_{base}"]), Fraction(0))
+            exact = Fraction(group[f"atto_{base}"], money.ATTO_PER_UNIT) + deep
+            month.exact[base] += exact * Fraction(group["fx"])
+            month.booked[base] += group[f"{base}_nano_usd"]
+
+
+def _rounding_line(month: date, bill_id: str, sums: BillSums) -> dict[str, object]:
+    """What the lines' own rounding left out or added, so that they add up to the total that is rounded once."""
+    account, provider, currency = min(sums.accounts)
+    start = datetime(month.year, month.month, 1, tzinfo=UTC)
+    empty = {name: "" for name, dtype in CHARGES.schema.items() if dtype == pl.String}
+    return {
+        **empty,
+        "month": month,
+        "bill_id": bill_id,
+        "line_id": "rounding",
+        "billing_account": account,
+        "provider": provider,
+        "period_start": start,
+        "period_end": datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=UTC),
+        "service": "rounding",
+        "category": "rounding",
+        "correction": False,
+        "pricing": "other",
+        "stack_layer": DATA_GOVERNANCE,
+        "description": "what lies below a nano-dollar in all lines of this bill",
+        "currency": currency,
+        "fx": "1",
+        "tags": "{}",
+        **{f"{base}_nano_usd": sums.total(base) - sums.booked[base] for base in BASES},
+    }

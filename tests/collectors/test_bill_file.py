@@ -1,0 +1,125 @@
+import gzip
+
+import polars as pl
+import pytest
+
+from collectors import bill_file
+from collectors.bill_dialect import BillRefused
+from collectors.bill_file import ROW, open_bill
+from collectors.errors import Unavailable
+
+PLAIN = b"a,b,c\n1,2,3\n4,,6\n"
+
+
+def read(tmp_path, content, name="bill.csv", **how):
+    path = tmp_path / name
+    path.write_bytes(content)
+    file = open_bill(path, name, tmp_path, **how)
+    return pl.concat(list(file.batches())).drop(ROW)
+
+
+def reason(tmp_path, content, name="bill.csv"):
+    with pytest.raises(BillRefused) as refused:
+        read(tmp_path, content, name)
+    assert str(refused.value).startswith(f"{name}: ")
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN,
+        b"\xef\xbb\xbf" + PLAIN,
+        PLAIN.rstrip(),
+        PLAIN.replace(b"\n", b"\r\n"),
+        PLAIN.replace(b",,", b",NULL,"),
+        PLAIN.replace(b",,", b",null,"),
+        PLAIN.replace(b",,", b',"",'),
+        PLAIN.replace(b"4", b"\n4") + b"\n\n",
+        b'"a","b","c"\n"1","2","3"\n"4",,"6"\n',
+        gzip.compress(PLAIN),
+    ],
+    ids=["plain", "bom", "open", "crlf", "NULL", "null", "quoted empty", "blank lines", "quotes", "gzip"],
+)
+def test_one_table_in_many_spellings_is_one_table(tmp_path, content):
+    assert read(tmp_path, content).rows() == [("1", "2", "3"), ("4", None, "6")]
+
+
+def test_parquet_is_told_by_its_bytes_not_by_its_name(tmp_path):
+    pl.DataFrame({"a": [1], "b": ["x"]}).write_parquet(tmp_path / "p")
+    assert read(tmp_path, (tmp_path / "p").read_bytes(), "bill.csv").rows() == [(1, "x")]
+
+
+def test_text_with_commas_quotes_and_line_ends_in_it_is_counted_rightly(tmp_path):
+    assert read(tmp_path, b'a,b\n"x, y","say ""hi"", twice"\n"two\nlines, one cell",z\n').rows() == [
+        ("x, y", 'say "hi", twice'),
+        ("two\nlines, one cell", "z"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"a,b,c\n1,2,3\n4,5\n7,8,9\n", "line 3 has 2 cells where the header has 3; the file is cut off or damaged"),
+        (b"a,b,c\n1,2,3\n4,5", "line 3 has 2 cells"),
+        (b"a,b,c\n1,2,3\n4,", "line 3 has 2 cells"),
+        (b"a,b,c\n1,2,3\n4", "line 3 has 1 cells"),
+        (b"a,b,c\n1,2,3,4\n", "line 2 has 4 cells where the header has 3"),
+        (b'a,b,c\n"x\ny",2,3\n1,2\n', "line 4 has 2 cells"),
+        (b'a,b,c\n1,2,3\n4,5,"cut', "line 3 cannot be read"),
+        (b"a,b,c\n1,2,\xff\n", "line 2 is not in UTF-8"),
+        (b"", "the file is empty"),
+        (b"a;b;c\n1;2;3\n", "separated by semicolons; export it with commas, and decimal points"),
+        (b"a,b,a\n1,2,3\n", "the columns a stand twice"),
+        (b"PK\x03\x04rest", "a zip archive is not read; deliver CSV in UTF-8"),
+        ("a,b\n".encode("utf-16"), "UTF-16 is not read"),
+        (gzip.compress(PLAIN * 1000)[:-9], "the gzip ends too early"),
+        (gzip.compress(PLAIN * 1000)[:40], "the gzip ends too early"),
+    ],
+    ids=lambda value: value[:24] if isinstance(value, str) else "",
+)
+def test_what_is_cut_off_or_damaged_is_refused_with_the_line(tmp_path, content, why):
+    assert why in reason(tmp_path, content)
+
+
+def test_blank_lines_do_not_hide_a_row_that_is_short(tmp_path):
+    assert "line 6 has 1 cells" in reason(tmp_path, b"a,b,c\n\n1,2,3\n\n\n4\n")
+
+
+def test_a_row_that_is_short_is_found_in_whichever_batch_it_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(bill_file, "ROWS", 10)
+    rows = [b"1,2,3"] * 95
+    assert read(tmp_path, b"\n".join([b"a,b,c", *rows])).height == 95
+    rows[57] = b"1,2"
+    assert "line 59 has 2 cells" in reason(tmp_path, b"\n".join([b"a,b,c", *rows]))
+
+
+def test_parquet_without_its_end_is_refused(tmp_path):
+    pl.DataFrame({"a": list(range(1000))}).write_parquet(tmp_path / "p")
+    assert "deliver it again" in reason(tmp_path, (tmp_path / "p").read_bytes()[:-6], "bill.parquet")
+
+
+def test_parquet_with_a_damaged_middle_is_refused(tmp_path):
+    pl.DataFrame({"a": [str(n * 7919) for n in range(10_000)]}).write_parquet(tmp_path / "p")
+    content = bytearray((tmp_path / "p").read_bytes())
+    content[1000:2000] = bytes(1000)
+    assert "deliver it again" in reason(tmp_path, bytes(content), "bill.parquet")
+
+
+def test_columns_that_a_file_lacks_are_given_their_one_value_and_never_override_what_it_says(tmp_path):
+    assert read(tmp_path, PLAIN, complete={"b": "never", "d": "USD"}).rows() == [
+        ("1", "2", "3", "USD"),
+        ("4", None, "6", "USD"),
+    ]
+
+
+def test_rows_know_the_line_that_they_stand_on(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b'a,b\n"1\n1",2\n\n3,4\n')
+    file = open_bill(tmp_path / "x.csv", "x.csv", tmp_path)
+    numbers = [row for batch in file.batches() for row in batch[ROW]]
+    assert [file.line_of(row) for row in numbers] == [3, 5]
+
+
+def test_a_file_that_is_not_there_is_tried_again_later_rather_than_refused(tmp_path):
+    with pytest.raises(Unavailable, match="check that it is there and may be read"):
+        open_bill(tmp_path / "gone.csv", "gone.csv", tmp_path)
