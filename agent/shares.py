@@ -69,9 +69,11 @@ class ShareWindow:
     def _forget(self, before_ns: int) -> None:
         while self.samples and self.samples[0][0] < before_ns:
             _, holder, weight = self.samples.popleft()
-            self._sums[holder] -= weight
-            if not self._sums[holder]:
-                del self._sums[holder]
+            left = self._sums.get(holder, 0) - weight
+            if left:
+                self._sums[holder] = left
+            else:
+                self._sums.pop(holder, None)
         while self._intervals and self._intervals[0][0] < before_ns:
             _, active, weight = self._intervals.popleft()
             self._active -= active

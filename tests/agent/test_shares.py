@@ -57,6 +57,15 @@ def test_the_window_stands_in_and_forgets_after_a_minute():
     assert not window.available()
 
 
+def test_samples_of_a_process_that_did_nothing_are_forgotten_like_others():
+    window = ShareWindow()
+    for seconds in (0, 1, 2):
+        window.add(seconds * NS_PER_SECOND, [ShareSample(1, 0, 0.0)], {1: A})
+    window.add(100 * NS_PER_SECOND, [], {1: A})
+
+    assert not window.available()
+
+
 def steady(window, seconds, of, active_ppm=800_000):
     """Second by second the samples ``of(second)`` of a and b, each by PID and ratio; the last interval's weights."""
     weights = {}
