@@ -5,7 +5,7 @@ whose both ends were read by this process is attributed; any other is ``unobserv
 and the hardware counter tells what it drew meanwhile.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.attribution import Interval, Share, attribute
@@ -18,7 +18,7 @@ from agent.plausibility import implausible
 from agent.settings import AgentSettings
 from agent.units import HolderUse, UnitBuilder
 from collectors.clock import NS_PER_SECOND
-from collectors.holder import NOBODY
+from collectors.holder import NOBODY, Holder
 from collectors.readings import DeviceFacts, DeviceSweep, GpuReading
 from ledger.accounts import Account, EnergyMethod, Method
 from ledger.apportion import apportion
@@ -28,6 +28,8 @@ _RELOAD_TOLERANCE_NS = 5 * NS_PER_SECOND
 _AWAITED_NS = 600 * NS_PER_SECOND
 """After a reboot a device that the driver does not list is waited for this long."""
 _NS_PER_MJ_MW = NS_PER_SECOND
+_MOST_KEYS = 256
+"""Keys of rows that are kept for a device; beyond it holders have come and gone."""
 
 PriceOf = Callable[[DeviceFacts], tuple[str, PriceNote] | None]
 
@@ -45,11 +47,41 @@ class DeviceView:
 
 
 @dataclass(slots=True)
+class _RowKeys:
+    """The keys of a device's rows, made once: most of them are those of the sweep before."""
+
+    made: dict[tuple[str, Holder, Account, Method, EnergyMethod], RowKey] = field(
+        default_factory=dict[tuple[str, Holder, Account, Method, EnergyMethod], RowKey]
+    )
+    price_id: str = NO_PRICE
+    integrated: bool = False
+
+    def rows(self, uuid: str, hour_s: int, price_id: str, shares: Sequence[Share], *, integrated: bool) -> list[Row]:
+        """The shares as rows."""
+        if (price_id, integrated) != (self.price_id, self.integrated) or len(self.made) > _MOST_KEYS:
+            self.made, self.price_id, self.integrated = {}, price_id, integrated
+        made = self.made
+        rows: list[Row] = []
+        for share in shares:
+            key = made.get(share[:5])
+            if key is None:
+                key = made[share[:5]] = self._key(uuid, share)
+            rows.append(Row(hour_s, key, share.gpu_ns, share.energy_mj))
+        return rows
+
+    def _key(self, uuid: str, share: Share) -> RowKey:
+        method = EnergyMethod.INTEGRATED if self.integrated else share.energy_method
+        cell = CellKey(uuid, share.mig, share.holder.kind, share.holder.name, share.account, share.method)
+        return RowKey(cell, method, self.price_id)
+
+
+@dataclass(slots=True)
 class _Device:
     builder: UnitBuilder
     idle: IdlePower
     last: GpuReading | None = None
     """The previous sweep's reading; ``None`` when that sweep brought none."""
+    keys: _RowKeys = field(default_factory=_RowKeys)
 
 
 @dataclass(slots=True)
@@ -157,7 +189,7 @@ class Accountant:
         else:
             idle = not flags and all(u.activity_ppm == 0 for u in units if u.claims or not u.mig)
             interval = Interval(0, None, units, *self._idle_power(reading.device, state.idle))
-            self._book_interval(entry, uuid, base, reading, interval, view)
+            self._book_interval(entry, state.keys, base, reading, interval, view)
             self._learn_idle(entry, uuid, state.idle, reading, idle=idle)
         state.last = reading
 
@@ -185,8 +217,9 @@ class Accountant:
             entry.idle_mw[uuid] = meter.idle_mw
 
     def _book_interval(  # noqa: PLR0917
-        self, entry: Entry, uuid: str, base: Base, reading: GpuReading, shape: Interval, view: DeviceView
+        self, entry: Entry, keys: _RowKeys, base: Base, reading: GpuReading, shape: Interval, view: DeviceView
     ) -> None:
+        uuid = reading.device.uuid
         energy, late, integrated = _energy_since(base, reading)
         slices = self.hour_clock.split(base.booked_ns, reading.read_ns)
         if late and energy is not None:
@@ -200,7 +233,7 @@ class Accountant:
             interval = shape._replace(duration_ns=part.duration_ns, energy_mj=part_energy)
             split = attribute(interval)
             shares.extend(split)
-            entry.rows.extend(_rows(uuid, part.hour_s, price_id, split, integrated=integrated))
+            entry.rows += keys.rows(uuid, part.hour_s, price_id, split, integrated=integrated)
             entry.controls.append(Control(part.hour_s, uuid, part.duration_ns, part_energy, price_id))
         view.shares, view.interval_ns = tuple(shares), sum(part.duration_ns for part in slices)
         _advance(base, reading)
@@ -254,22 +287,6 @@ class Accountant:
         self._last_price[facts.uuid] = price_id
         if price_id not in self.books.prices:
             entry.prices[price_id] = note
-
-
-def _rows(uuid: str, hour_s: int, price_id: str, shares: list[Share], *, integrated: bool) -> list[Row]:
-    return [
-        Row(
-            hour_s,
-            RowKey(
-                CellKey(uuid, share.mig, share.holder.kind, share.holder.name, share.account, share.method),
-                EnergyMethod.INTEGRATED if integrated else share.energy_method,
-                price_id,
-            ),
-            share.gpu_ns,
-            share.energy_mj,
-        )
-        for share in shares
-    ]
 
 
 def _by_time(energy_mj: int, slices: list[Slice]) -> list[int]:

@@ -81,22 +81,67 @@ def attribute(interval: Interval) -> list[Share]:
     units = interval.units
     slices = [unit.slices for unit in units]
     times = apportion(interval.duration_ns, slices)
-    energies, unit_method = _energy_of_units(interval)
+    energies, unit_method = _energy_of_units(interval, slices)
+    told_method = EnergyMethod.NONE if interval.energy_mj is None else unit_method
     slice_total = sum(slices) or 1
     shares: list[Share] = []
     for unit, time_ns, energy in zip(units, times, energies, strict=True):
-        parts = _time_parts(unit, time_ns)
         idle_mw = None if interval.idle_mw is None else interval.idle_mw * unit.slices // slice_total
+        holder = _one_holder(unit)
+        if holder is not None and time_ns:
+            shares += _shares_of_one(interval, unit, holder, _Whole(time_ns, energy, idle_mw, told_method))
+            continue
+        parts = _time_parts(unit, time_ns)
         split, part_method = _energy_of_parts(parts, energy, idle_mw)
         if part_method is EnergyMethod.IDLE_SPLIT:
             part_method = interval.idle_method
-        method = EnergyMethod.NONE if interval.energy_mj is None else unit_method or part_method
+        method = told_method or part_method
         shares.extend(
             Share(unit.mig, part.holder, part.account, part.method, method, part.ns, mj)
             for part, mj in zip(parts, split, strict=True)
             if part.ns or mj
         )
     return shares
+
+
+class _Whole(NamedTuple):
+    """What a unit gets."""
+
+    ns: int
+    energy_mj: int
+    idle_mw: int | None
+    method: EnergyMethod | None
+    """``None``: that of its parts."""
+
+
+def _one_holder(unit: Unit) -> Holder | None:
+    """The one who holds all of a unit whose activity is known; ``None`` where it is not as plain as that."""
+    if len(unit.claims) != 1 or unit.activity_ppm is None or unit.implausible:
+        return None
+    holder, _, replicas = unit.claims[0]
+    return holder if replicas and holder is not None and holder != NOBODY and holder.kind != "system" else None
+
+
+def _shares_of_one(interval: Interval, unit: Unit, holder: Holder, whole: _Whole) -> list[Share]:
+    """What :func:`_time_parts` and :func:`_energy_of_parts` come to for one holder, who is all of the node most often.
+
+    ``whole.ns`` must not be 0.
+    """
+    active_ns = (whole.ns * min(unit.activity_ppm or 0, PPM) + PPM // 2) // PPM
+    idle_ns = whole.ns - active_ns
+    if not (active_ns and idle_ns):
+        method = whole.method or EnergyMethod.WHOLE
+        account = Account.ACTIVE if active_ns else Account.IDLE
+        return [Share(unit.mig, holder, account, unit.method, method, whole.ns, whole.energy_mj)]
+    if whole.idle_mw is None:
+        method, idle_mj = whole.method or EnergyMethod.IDLE_UNKNOWN, 0
+    else:
+        method = whole.method or interval.idle_method
+        idle_mj = min(whole.energy_mj, whole.idle_mw * idle_ns // NS_PER_SECOND)
+    return [
+        Share(unit.mig, holder, Account.ACTIVE, unit.method, method, active_ns, whole.energy_mj - idle_mj),
+        Share(unit.mig, holder, Account.IDLE, unit.method, method, idle_ns, idle_mj),
+    ]
 
 
 def _time_parts(unit: Unit, duration_ns: int) -> list[_Part]:
@@ -154,19 +199,20 @@ def _resting_parts(unit: Unit, holders: Sequence[Claim], rest_ns: int) -> list[_
     ]
 
 
-def _energy_of_units(interval: Interval) -> tuple[list[int], EnergyMethod | None]:
+def _energy_of_units(interval: Interval, slices: list[int]) -> tuple[list[int], EnergyMethod | None]:
     units, energy = interval.units, interval.energy_mj or 0
     if len(units) == 1:
         return [energy], None
-    slices = [unit.slices for unit in units]
     floor = 0
     if interval.idle_mw is not None:
         floor = min(energy, interval.idle_mw * interval.duration_ns // NS_PER_SECOND)
-    held = [unit for unit in units if _held(unit)]
-    if held and all(unit.activity_ppm is not None for unit in held):
+    held = [_held(unit) for unit in units]
+    known = [unit.activity_ppm for unit, is_held in zip(units, held, strict=True) if is_held]
+    if known and None not in known:
         method, weights = EnergyMethod.MIG_ACTIVITY, [u.slices * (u.activity_ppm or 0) for u in units]
     else:
-        method, weights = EnergyMethod.MIG_SLICES, [u.slices if _held(u) else 0 for u in units]
+        method = EnergyMethod.MIG_SLICES
+        weights = [unit.slices if is_held else 0 for unit, is_held in zip(units, held, strict=True)]
     if not any(weights):
         weights = slices
     base = apportion(floor, slices)
@@ -175,7 +221,8 @@ def _energy_of_units(interval: Interval) -> tuple[list[int], EnergyMethod | None
 
 
 def _held(unit: Unit) -> bool:
-    return any(claim.holder != NOBODY for claim in unit.claims)
+    claims = unit.claims
+    return bool(claims) and (claims[0].holder != NOBODY or any(claim.holder != NOBODY for claim in claims))
 
 
 def _energy_of_parts(parts: Sequence[_Part], energy: int, idle_mw: int | None) -> tuple[list[int], EnergyMethod]:

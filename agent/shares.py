@@ -34,6 +34,16 @@ class ShareWindow:
     _active: int = 0
     _weight: int = 0
     _last_ns: int | None = None
+    _there: Mapping[int, Holder] = field(default_factory=dict[int, Holder])
+    """Those of the last call."""
+    _rested: bool = False
+
+    def rest(self, now_ns: int, active_ppm: int | None = None) -> None:
+        """What :meth:`add` does where the holders are those of the call before and no sample came."""
+        if self._last_ns is not None:
+            self._note(now_ns, (now_ns - self._last_ns) * (active_ppm or 0), 0)
+        self._last_ns, self._rested = now_ns, True
+        self._forget(now_ns - _WINDOW_NS)
 
     def add(
         self, now_ns: int, samples: Iterable[ShareSample], holders: Mapping[int, Holder], active_ppm: int | None = None
@@ -43,6 +53,10 @@ class ShareWindow:
         A sample of a process that has ended since the sweep before, or in the last minute, belongs to the holder it
         had, since a driver may be seconds late with it; ``None`` when it never had one.
         """
+        if self._rested and self._last_ns is not None:
+            last_ns, self._rested = self._last_ns, False
+            self.pids.update({pid: (last_ns, holder) for pid, holder in self._there.items()})
+        self._there = holders
         self.pids.update({pid: (now_ns, holder) for pid, holder in holders.items()})
         if len(self.pids) > len(holders):
             kept_ns = min(self._last_ns or 0, now_ns - _WINDOW_NS)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.attribution import PPM, Claim, Unit
-from agent.holdings import Holdings
+from agent.holdings import Allocation, Holdings
 from agent.shares import MethodChooser, ShareWindow
 from collectors.holder import NOBODY, Holder
-from collectors.readings import Activity, DeviceSweep, GpuReading, ShareSample
+from collectors.readings import Activity, DeviceSweep, GpuReading, ProcessReading, ShareSample
 from ledger.accounts import Method
 
 _MIB = 1 << 20
@@ -35,11 +35,33 @@ class HolderUse(NamedTuple):
     """Share of the unit that was allocated to it; ``None`` where nobody allocates."""
 
 
+class _Told(NamedTuple):
+    """All that one holder's claim is worked out from, but for SM samples."""
+
+    processes: tuple[ProcessReading, ...]
+    processes_known: bool
+    holders: tuple[Holder | None, ...]
+    """Of the processes."""
+    allocated: tuple[Allocation, ...] | None
+    offered: int
+    unknown: bool
+    more_given: bool
+
+
+class _Plan(NamedTuple):
+    """What came out where one takes all the active time; it stands for as long as the same is told."""
+
+    told: _Told
+    claims: tuple[Claim, ...]
+    uses: tuple[HolderUse, ...]
+
+
 @dataclass(slots=True)
 class _Memory:
     window: ShareWindow
     chooser: MethodChooser
     before: tuple[Holder | None, ...] = ()
+    plan: _Plan | None = None
 
 
 def activity_ppm(activity: Activity) -> int | None:
@@ -63,6 +85,7 @@ class UnitBuilder:
 
     method_hold_ns: int
     _memories: dict[str, _Memory] = field(default_factory=dict[str, _Memory])
+    _uses: tuple[HolderUse, ...] = ()
 
     def build(
         self, sweep: DeviceSweep, holdings: Holdings, *, implausible: bool
@@ -81,7 +104,9 @@ class UnitBuilder:
         present = {unit.mig for unit in units}
         for gone in self._memories.keys() - present:
             del self._memories[gone]
-        return tuple(units), tuple(uses)
+        if list(self._uses) != uses:
+            self._uses = tuple(uses)
+        return tuple(units), self._uses
 
     def _unit(
         self,
@@ -99,6 +124,12 @@ class UnitBuilder:
             self._memories[mig] = memory
         activity = activity_ppm(reading.activity)
         part = mig or reading.device.uuid
+        single = Method.MIG_SLICES if mig else Method.EXCLUSIVE
+        told, plan = _told(reading, part, holdings), memory.plan
+        if plan is not None and plan.told == told and not reading.share_samples:
+            memory.window.rest(reading.read_ns, activity)
+            uses += plan.uses
+            return Unit(mig, slices, activity, plan.claims, single, implausible)
         bytes_by_holder = _group(reading, holdings.by_pid)
         replicas = _replicas(part, holdings, bytes_by_holder)
         known = holdings.allocated is not None and not holdings.unknown
@@ -113,22 +144,44 @@ class UnitBuilder:
         )
         claims, method = _claims(reading, _Sharers(bytes_by_holder, fresh, guess), memory, working=bool(activity))
         claims = _with_replicas(claims, replicas, holdings.replicas.get(part, 0))
+        found = _uses(claims, mig, bytes_by_holder, allocates=holdings.allocated is not None)
+        uses += found
+        # Where nobody is left, those of the sweep before may count once more.
+        stands = method is None and not reading.share_samples and bool(bytes_by_holder or not memory.before)
+        memory.plan = _Plan(told, claims, found) if stands else None
         memory.before = tuple(bytes_by_holder)
-        total = sum(claim.weight for claim in claims) or 1
-        granted = sum(claim.replicas for claim in claims) or 1
-        uses.extend(
-            HolderUse(
-                claim.holder,
-                mig,
-                bytes_by_holder.get(claim.holder),
-                claim.weight / total,
-                None if holdings.allocated is None else claim.replicas / granted,
-            )
-            for claim in claims
-            if claim.holder in bytes_by_holder
-        )
-        single = Method.MIG_SLICES if mig else Method.EXCLUSIVE
         return Unit(mig, slices, activity, claims, method or single, implausible)
+
+
+def _told(reading: GpuReading, part: str, holdings: Holdings) -> _Told:
+    by_pid, allocated = holdings.by_pid, holdings.allocated
+    return _Told(
+        reading.processes,
+        reading.processes_known,
+        tuple([by_pid.get(process.pid) for process in reading.processes]),
+        None if allocated is None else allocated.get(part, ()),
+        holdings.replicas.get(part, 0),
+        holdings.unknown,
+        holdings.more_given,
+    )
+
+
+def _uses(
+    claims: tuple[Claim, ...], mig: str, memory: Mapping[Holder | None, int | None], *, allocates: bool
+) -> tuple[HolderUse, ...]:
+    total = sum(claim.weight for claim in claims) or 1
+    granted = sum(claim.replicas for claim in claims) or 1
+    return tuple(
+        HolderUse(
+            claim.holder,
+            mig,
+            memory.get(claim.holder),
+            claim.weight / total,
+            claim.replicas / granted if allocates else None,
+        )
+        for claim in claims
+        if claim.holder in memory
+    )
 
 
 def _own_work(samples: Iterable[ShareSample], holders: Mapping[int, Holder]) -> list[ShareSample]:

@@ -73,7 +73,8 @@ def _flag(value: float | None) -> bool | None:
 
 def _busiest(metrics: Gpm, engines: Iterable[int]) -> float | None:
     """The largest of several engines of a kind: while any one is busy, the device is."""
-    return _percent(max((metrics[engine] for engine in engines if engine in metrics), default=None))
+    known = [metrics[engine] for engine in engines if engine in metrics]
+    return max(known) / PERCENT_PER_RATIO if known else None
 
 
 def device_activity(values: Scalars, metrics: Gpm) -> Activity:

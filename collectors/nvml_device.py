@@ -5,6 +5,7 @@ threads at the same time, so nothing here is shared with another device.
 """
 
 import threading
+from typing import NamedTuple
 
 from collectors import nvml_assemble as assemble
 from collectors.clock import Clock
@@ -17,7 +18,24 @@ from collectors.nvml_library import Library
 from collectors.nvml_mig import Instance, MigWalk
 from collectors.nvml_processes import ProcessLists, ShareSamples
 from collectors.nvml_scalars import ACTIVITY, ENERGY, STATE, ScalarBatch
-from collectors.readings import Activity, DeviceFacts, DeviceSweep, GpuReading, ProcessReading
+from collectors.readings import DeviceFacts, DeviceSweep, GpuReading, ProcessReading
+
+
+class _Routes(NamedTuple):
+    """Which process runs where, for as long as the driver tells the same."""
+
+    processes: tuple[ProcessReading, ...] | None
+    instances: list[Instance]
+    own: tuple[tuple[ProcessReading, ...], ...]
+    """Those of each instance."""
+    rest: tuple[ProcessReading, ...]
+    """Those of none."""
+
+
+def _route(processes: tuple[ProcessReading, ...], instances: list[Instance]) -> _Routes:
+    own = tuple([tuple([process for process in processes if instance.owns(process)]) for instance in instances])
+    routed = frozenset[ProcessReading]().union(*own)
+    return _Routes(processes, instances, own, tuple([process for process in processes if process not in routed]))
 
 
 class DeviceReader:
@@ -55,6 +73,7 @@ class DeviceReader:
         self._shares = ShareSamples(library, handle, subject)
         self._gpm = None if gpm is None else GpmSampler(gpm, handle, subject, DEVICE_METRICS)
         self._mig = MigWalk(library, handle, subject, gpm)
+        self._routes = _Routes(None, [], (), ())
 
     @property
     def busy(self) -> bool:
@@ -154,24 +173,14 @@ class DeviceReader:
     ) -> tuple[tuple[GpuReading, ...], tuple[ProcessReading, ...] | None]:
         """The instances, and the device's processes that run in none of them."""
         instances = self._mig.instances()
-        readings: list[GpuReading] = []
-        routed: set[ProcessReading] = set()
-        for instance in instances:
-            own = self._processes_of(instance, now_ns, processes)
-            routed.update(own or ())
-            readings.append(self._read_instance(instance, now_ns, own))
         if processes is None:
-            return tuple(readings), None
-        return tuple(readings), tuple(process for process in processes if process not in routed)
-
-    @staticmethod
-    def _processes_of(
-        instance: Instance, now_ns: int, processes: tuple[ProcessReading, ...] | None
-    ) -> tuple[ProcessReading, ...] | None:
-        """From the parent's list; without the privilege to read that, from the instance's own."""
-        if processes is None:
-            return instance.processes(now_ns)
-        return tuple(process for process in processes if instance.owns(process))
+            # Without the privilege to read the parent's list: from each instance's own.
+            each = [(instance, instance.processes(now_ns)) for instance in instances]
+            return tuple([self._read_instance(instance, now_ns, own) for instance, own in each]), None
+        if self._routes.processes is not processes or self._routes.instances != instances:
+            self._routes = _route(processes, instances)
+        routes = zip(instances, self._routes.own, strict=True)
+        return tuple([self._read_instance(instance, now_ns, own) for instance, own in routes]), self._routes.rest
 
     def _read_instance(
         self, instance: Instance, now_ns: int, processes: tuple[ProcessReading, ...] | None
@@ -185,7 +194,7 @@ class DeviceReader:
             mig=instance.facts,
             mig_enabled=True,
             activity=activity,
-            activity_source=None if activity == Activity() else "gpm",
+            activity_source="gpm" if metrics else None,
             memory=assemble.memory_of(instance.memory.read(now_ns)),
             processes=processes or (),
             processes_known=processes is not None,

@@ -162,8 +162,11 @@ class GpmSampler:
             return {}
         raw = self._layout.unpack_from(self._struct, _HEAD_BYTES)
         codes: tuple[int, ...] = raw[0::2]
-        answers = zip(self._metrics, codes, raw[1::2], strict=True)
-        values = {metric: value for metric, code, value in answers if code == 0 and isfinite(value)}
+        answers: tuple[float, ...] = raw[1::2]
+        if not any(codes) and isfinite(sum(answers)):
+            return dict(zip(self._metrics, answers, strict=True))
+        found = zip(self._metrics, codes, answers, strict=True)
+        values = {metric: value for metric, code, value in found if code == 0 and isfinite(value)}
         if any(codes):
             self._drop_unsupported(codes)
         return values

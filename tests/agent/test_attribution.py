@@ -208,3 +208,20 @@ def test_a_holder_that_is_gone_takes_only_what_it_worked(claim):
         ("", claim.holder.name, Account.ACTIVE): (200_000_000, 0),
         ("", NOBODY.name, Account.UNALLOCATED): (800_000_000, 0),
     }
+
+
+@given(
+    st.integers(1, 10**12),
+    st.none() | st.integers(0, 10**9),
+    st.integers(0, PPM),
+    st.none() | st.integers(0, 10**6),
+    st.sampled_from(["", "MIG-1"]),
+)
+def test_one_holder_gets_what_it_gets_beside_a_daemon_that_does_nothing(duration_ns, energy_mj, active, idle_mw, mig):
+    rest = unit(None, mig="MIG-2", slices=2) if mig else None
+
+    def shares(*claims):
+        parts = [unit(active, *claims, mig=mig, slices=3), *([rest] if rest else [])]
+        return split(*parts, duration_ns=duration_ns, energy_mj=energy_mj, idle_mw=idle_mw)
+
+    assert shares(Claim(A, 1, 1)) == shares(Claim(A, 1, 1), Claim(DAEMON, 0, 0))

@@ -1,6 +1,8 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.shares import MethodChooser, ShareWindow
 from collectors.clock import NS_PER_SECOND
@@ -154,3 +156,29 @@ def test_a_method_that_cannot_be_used_any_more_is_left_at_once():
     chooser.choose(Method.SM, 0, ALL)
 
     assert chooser.choose(Method.EQUAL, 1, {Method.EQUAL}) is Method.EQUAL
+
+
+moments = st.lists(
+    st.tuples(
+        st.integers(1, 40),
+        st.integers(0, 1_000_000),
+        st.sampled_from([{}, {1: A}, {1: A, 2: B}]),
+        st.lists(st.builds(ShareSample, st.integers(1, 3), st.just(0), st.sampled_from([0.0, 0.2, 0.7])), max_size=2),
+    ),
+    max_size=40,
+)
+
+
+@given(moments)
+def test_to_rest_is_to_add_the_same_holders_without_a_sample(several):
+    added, rested, now_ns, before = ShareWindow(), ShareWindow(), 0, None
+    for seconds, active_ppm, holders, samples in several:
+        now_ns += seconds * NS_PER_SECOND
+        fresh = added.add(now_ns, samples, holders, active_ppm)
+        if holders == before and not samples:
+            rested.rest(now_ns, active_ppm)
+        else:
+            assert rested.add(now_ns, samples, holders, active_ppm) == fresh
+        before = holders
+        assert rested.available() == added.available()
+        assert rested.completed(fresh) == added.completed(fresh)

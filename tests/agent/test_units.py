@@ -1,5 +1,8 @@
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agent.holdings import Allocation, Holdings
 from agent.units import UnitBuilder, activity_ppm
 from collectors.clock import NS_PER_SECOND
@@ -236,3 +239,63 @@ def test_a_mig_instance_is_held_by_its_own_uuid():
     units, _ = build(DeviceSweep(reading(), parts), allocated={"MIG-2": (Allocation(B),)})
 
     assert [claims(unit) for unit in units] == [{}, {B: (1, 1)}]
+
+
+processes = st.lists(
+    st.builds(ProcessReading, st.sampled_from([1, 2, 3, 8, 9]), st.just("compute"), st.sampled_from([None, 1 << 30])),
+    max_size=3,
+    unique_by=lambda process: process.pid,
+).map(tuple)
+moments = st.lists(
+    st.tuples(
+        processes,
+        st.sampled_from([0.0, 0.5, None]),
+        st.booleans(),
+        st.sampled_from([(), (), (), (ShareSample(1, 0, 0.6),), (ShareSample(9, 0, 0.2),)]),
+        st.sampled_from(
+            [
+                {},
+                {},
+                {"allocated": {}},
+                {"allocated": {"GPU-1": (Allocation(A),)}},
+                {"allocated": {"GPU-1": (Allocation(A), Allocation(B))}, "replicas": {"GPU-1": 4}},
+                {"allocated": {}, "unknown": True},
+                {"allocated": {}, "more_given": True},
+            ]
+        ),
+        st.integers(1, 3),
+    ),
+    max_size=25,
+)
+
+
+@given(moments)
+def test_what_is_remembered_of_a_unit_is_what_is_worked_out_anew(several):
+    remembering, forgetful = UnitBuilder(NS_PER_SECOND), UnitBuilder(NS_PER_SECOND)
+    seconds = 0
+    for on_it, activity, known, samples, holdings, times in several:
+        for _ in range(times):
+            seconds += 1
+            now = sweep(seconds, processes=on_it, activity=activity, processes_known=known, share_samples=samples)
+            for memory in forgetful._memories.values():
+                memory.plan = None
+            told = Holdings(dict(HOLDERS), **holdings)
+            assert remembering.build(now, told, implausible=False) == forgetful.build(now, told, implausible=False)
+
+
+def test_a_holder_that_ended_leaves_what_is_remembered():
+    builder = UnitBuilder(NS_PER_SECOND)
+    for seconds in range(3):
+        builder.build(sweep(seconds, pids=[1], activity=0.5), Holdings(HOLDERS), implausible=False)
+
+    (unit,), uses = builder.build(sweep(3, pids=[2], activity=0.5), Holdings(HOLDERS), implausible=False)
+
+    assert claims(unit) == {B: (1, 1)}
+    assert [use.holder for use in uses] == [B]
+
+
+def test_uses_that_stay_are_the_same_ones():
+    builder = UnitBuilder(NS_PER_SECOND)
+    told = [builder.build(sweep(n, pids=[1], activity=0.5), Holdings(HOLDERS), implausible=False)[1] for n in range(3)]
+
+    assert told[1] is told[2]

@@ -114,6 +114,22 @@ def test_processes_go_to_the_instance_they_run_in(rig):
     assert all(reading.processes_known for reading in (sweep.device, *sweep.instances))
 
 
+def test_processes_that_come_move_or_stay_while_instances_change_are_where_they_are_now(rig):
+    device = rig.driver.device(0)
+    device.mig(["1g.10gb", "2g.20gb"])
+
+    def pids(**slots):
+        device.processes([Process(pid=int(pid[1:]), memory_bytes=GIB, mig=slot) for pid, slot in slots.items()])
+        sweep = rig.sweep(seconds=1)
+        return [[one.pid for one in part.processes] for part in (*sweep.instances, sweep.device)]
+
+    assert pids(p10=0) == [[10], [], []]
+    assert pids(p10=0, p20=1) == [[10], [20], []]
+    assert pids(p10=1, p20=None) == [[], [10], [20]]
+    device.destroy_mig(0)
+    assert pids(p10=1, p20=None) == [[10], [20]]
+
+
 def test_without_the_privilege_for_the_whole_device_the_instances_still_tell_their_processes(rig):
     device = rig.driver.device(0)
     device.set(mig_unprivileged=True)
