@@ -30,12 +30,29 @@ def spot(usd, when, zone="us-east-1a", instance_type="p5.48xlarge"):
     )
 
 
+def shape(instance_type, vcpus, memory_mib, gpus, model, gpu_memory_mib):
+    """An entry of the instance types."""
+    gpu = (
+        f"<item><name>{model}</name><manufacturer>NVIDIA</manufacturer><count>{gpus}</count>"
+        f"<memoryInfo><sizeInMiB>{gpu_memory_mib}</sizeInMiB></memoryInfo></item>"
+    )
+    return (
+        f"<item><instanceType>{instance_type}</instanceType>"
+        f"<vCpuInfo><defaultVCpus>{vcpus}</defaultVCpus></vCpuInfo>"
+        f"<memoryInfo><sizeInMiB>{memory_mib}</sizeInMiB></memoryInfo>"
+        f"<gpuInfo><gpus>{gpu}</gpus></gpuInfo></item>"
+    )
+
+
 class AwsServer:
-    """``products`` by (type, region) and ``spot`` entries, in pages of two; ``refuse`` answers so many errors first."""
+    """``products`` by (type, region), ``spot`` entries and ``shapes``, in pages of two; ``refuse`` names errors that
+    are answered first.
+    """
 
     def __init__(self):
         self.products = {}
         self.spot = []
+        self.shapes = []
         self.refuse = []
         self.asked = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -91,10 +108,13 @@ class AwsServer:
         if self.refuse:
             said = f"<Code>{self.refuse.pop(0)}</Code><Message>no</Message>"
             return 400, "text/xml", f"<Response><Errors><Error>{said}</Error></Errors></Response>"
-        page, token = _page(self.spot, asked.get("NextToken", ""))
-        items = f"<spotPriceHistorySet>{''.join(page)}</spotPriceHistorySet><nextToken>{token}</nextToken>"
-        name = "DescribeSpotPriceHistoryResponse"
-        return 200, "text/xml", f'<{name} xmlns="{EC2}">{items}</{name}>'
+        name, entries, items = {
+            "DescribeSpotPriceHistory": ("DescribeSpotPriceHistoryResponse", self.spot, "spotPriceHistorySet"),
+            "DescribeInstanceTypes": ("DescribeInstanceTypesResponse", self.shapes, "instanceTypeSet"),
+        }[asked["Action"]]
+        page, token = _page(entries, asked.get("NextToken", ""))
+        body = f"<{items}>{''.join(page)}</{items}><nextToken>{token}</nextToken>"
+        return 200, "text/xml", f'<{name} xmlns="{EC2}">{body}</{name}>'
 
 
 def _page(found, token):
