@@ -1,4 +1,4 @@
-"""Keeps the tables of the cloud's prices: asks AWS for the types and regions that nodes are seen in, stores what is new.
+"""Keeps the tables of the cloud's prices: asks AWS for the types and regions that nodes are in, and stores what is new.
 
 Owns what is asked and how far back. One region that does not answer leaves the others; what was known stays in force.
 Must never ask for a machine that is simulated or in no cloud.
