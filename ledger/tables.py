@@ -318,20 +318,12 @@ _CLOUD_PRICE: Columns = {
     "read_through": TIME,  # the cloud was last asked then, and named no later change
 }
 
-SPOT_PRICES = Table(
-    "spot_prices",
-    _schema(_CLOUD_PRICE),
-    key=("provider", "region", "zone", "instance_type", "since"),
-    partition=(),
-)
+_CLOUD_PRICE_KEY = ("provider", "region", "zone", "instance_type", "since")
+
+SPOT_PRICES = Table("spot_prices", _schema(_CLOUD_PRICE), key=_CLOUD_PRICE_KEY, partition=())
 """Changes of spot prices as the cloud published them; kept, since the cloud forgets them after 90 days."""
 
-ON_DEMAND_PRICES = Table(
-    "on_demand_prices",
-    _schema(_CLOUD_PRICE),
-    key=("provider", "region", "zone", "instance_type", "since"),
-    partition=(),
-)
+ON_DEMAND_PRICES = Table("on_demand_prices", _schema(_CLOUD_PRICE), key=_CLOUD_PRICE_KEY, partition=())
 """Changes of the cloud's list price."""
 
 INSTANCE_TYPES = Table(
@@ -354,20 +346,10 @@ INSTANCE_TYPES = Table(
 )
 """What an instance is made of; ``node_split`` and lost GPUs are told by it."""
 
-EPOCHS = Table(
-    "epochs",
-    _schema({"epoch": pl.Int64, "claimed_at": TIME}),
-    key=("epoch",),
-    partition=(),
-)
+EPOCHS = Table("epochs", _schema({"epoch": pl.Int64, "claimed_at": TIME}), key=("epoch",), partition=())
 """Each leadership that was claimed; every commit of every table bears the epoch under which it was made."""
 
-PROGRESS = Table(
-    "progress",
-    _schema({"what": pl.String, "state": pl.String, "at": TIME}),
-    key=("what",),
-    partition=(),
-)
+PROGRESS = Table("progress", _schema({"what": pl.String, "state": pl.String, "at": TIME}), key=("what",), partition=())
 """How far the ledger's own keepers have come, each in its own JSON: what cost was last made from, what of which agent's
 journal is booked. Written after what it speaks of; without it things are done again, which changes nothing."""
 
