@@ -186,6 +186,12 @@ def _instance(provider_id: str, annotations: Mapping[str, str]) -> tuple[Provide
     return None, provider_id.partition("://")[2].strip("/") or None, None
 
 
+def instance_of(provider_id: str) -> tuple[Provider | None, str | None]:
+    """Provider and instance that a node's ``spec.providerID`` names."""
+    provider, instance_id, _ = _instance(provider_id, {})
+    return provider, instance_id
+
+
 def _zone(provider: Provider | None, region: str | None, zone: str | None) -> str | None:
     # Azure puts a fault domain, such as 0, where a machine is in no zone
     if provider == "azure" and zone is not None and not re.fullmatch(rf"{re.escape(region or '')}-\d", zone):

@@ -24,6 +24,7 @@ TOOLS = {
     "openssl": (("openssl",), "openssl"),
     "prometheus": (("prometheus",), "prometheus"),
     "promtool": (("promtool",), "prometheus"),
+    "victoria-metrics": (("victoria-metrics",), "victoria-metrics"),
 }
 
 

@@ -1,0 +1,135 @@
+"""A fleet's hours out of a real Prometheus and a real VictoriaMetrics that only dcgm-exporter wrote into."""
+
+import socket
+import subprocess
+import urllib.request
+
+import pytest
+
+from collectors.prometheus_api import PrometheusApi
+from collectors.prometheus_settings import PrometheusSettings
+from ledger.prometheus_dcgm import dcgm_hour
+from ledger.prometheus_pods import pod_facts
+from tests.integration.agent_process import eventually
+from tests.integration.exporter_history import BEGIN, openmetrics, text
+from tests.integration.prometheus import Prometheus
+
+HOUR_NS = 3_600_000_000_000
+MINUTE_NS = HOUR_NS // 60
+
+
+@pytest.fixture(scope="module")
+def prometheus(require_tool, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prometheus")
+    history = folder / "history.om"
+    history.write_text(openmetrics())
+    promtool = require_tool("promtool")
+    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", str(history), str(folder / "tsdb")]
+    subprocess.run(command, check=True, capture_output=True)
+    with Prometheus(folder, require_tool("prometheus"), []) as running:
+        yield running.api.removesuffix("/api/v1")
+
+
+@pytest.fixture(scope="module")
+def victoria(require_tool, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("victoria")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    options = [f"-storageDataPath={folder}", f"-httpListenAddr={address}", "-search.latencyOffset=0s"]
+    command = [require_tool("victoria-metrics"), *options, "-retentionPeriod=100y", "-loggerLevel=ERROR"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            eventually("VictoriaMetrics answers", lambda: _alive(address), seconds=60, every=0.2)
+            asked = urllib.request.Request(f"http://{address}/api/v1/import/prometheus", text().encode())
+            urllib.request.urlopen(asked, timeout=30).close()
+            urllib.request.urlopen(f"http://{address}/internal/force_flush", timeout=30).close()
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+
+
+def _alive(address):
+    try:
+        urllib.request.urlopen(f"http://{address}/health", timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(params=["prometheus", "victoria"])
+def hour(request):
+    api = PrometheusApi(PrometheusSettings(url=request.getfixturevalue(request.param)))
+
+    def made(number):
+        begin = BEGIN + 3600 * number
+        return {each.node: each for each in dcgm_hour(api, begin, pod_facts(api, begin + 3600), "prod")}
+
+    return made
+
+
+def rows(hour, uuid):
+    found = {}
+    for key, amount in hour.book.rows.items():
+        if key.cell.gpu_uuid == uuid:
+            found[key.cell.mig, key.cell.holder, key.cell.account] = amount.gpu_ns
+    return found
+
+
+@pytest.mark.tool("prometheus")
+def test_holders_get_the_minutes_they_held_by_the_activity_seen_in_them(hour):
+    node = hour(0)["node-1"]
+    web, train = "ml/web-5d4f8-x1/main", "ml/train-7-abc/main"
+    assert rows(node, "GPU-A") == {("", web, "active"): HOUR_NS // 2, ("", web, "idle"): HOUR_NS // 2}
+    told = rows(node, "GPU-B")
+    # a series' last sample counts for up to five minutes, unless the exporter marks its end
+    assert told["", train, "active"] in range(20 * MINUTE_NS, 26 * MINUTE_NS)
+    assert sum(told.values()) == HOUR_NS
+    assert {account for _, _, account in told} == {"active", "unallocated"}
+    assert {key.cell.method for key in node.book.rows} == {"prometheus"}
+    assert node.source == "prometheus"
+
+
+def test_instances_own_their_slices_and_what_no_instance_has_is_unallocated(hour):
+    told = rows(hour(0)["node-2"], "GPU-M")
+    big, small = "ml/big-0/main", "ml/small-0/main"
+    assert sum(told.values()) == HOUR_NS
+    assert [told["gi1", big, "active"], told["gi1", big, "idle"]] == pytest.approx([HOUR_NS * 3 / 14] * 2, abs=2)
+    assert told["gi2", small, "active"] == pytest.approx(HOUR_NS * 2 / 7 / 4, abs=2)
+    assert told["", "", "unallocated"] == pytest.approx(HOUR_NS * 2 / 7, abs=2)
+
+
+def test_minutes_without_a_sample_are_missing_not_idle(hour):
+    node = hour(1)["node-1"]
+    told = sum(rows(node, "GPU-A").values())
+    assert told in range(30 * MINUTE_NS, 36 * MINUTE_NS)
+    assert node.book.devices["GPU-A"].accounted_ns == told
+
+
+def test_energy_is_the_counters_difference_or_power_where_it_fell_or_is_missing(hour):
+    first, second = hour(0)["node-1"], hour(1)["node-1"]
+    assert first.book.devices["GPU-A"].energy_mj == 400_000 * 3600
+    assert first.book.devices["GPU-B"].energy_mj == 300_000 * 3600
+    fell = second.book.devices["GPU-A"]
+    assert fell.energy_mj == 400_000 * fell.accounted_ns // 10**9
+    for node in (first, second):
+        for uuid, device in node.book.devices.items():
+            booked = sum(amount.energy_mj for key, amount in node.book.rows.items() if key.cell.gpu_uuid == uuid)
+            assert booked == device.energy_mj
+
+
+def test_workload_team_and_node_are_what_kube_state_metrics_told(hour):
+    node = hour(0)["node-1"]
+    notes = {key.holder: note for key, note in node.book.holders.items()}
+    web, train = notes["ml/web-5d4f8-x1/main"], notes["ml/train-7-abc/main"]
+    assert (web.workload_kind, web.workload, web.team, web.run) == ("Deployment", "web", "red", "")
+    assert (train.workload_kind, train.workload, train.run) == ("Job", "train-7", "train-7")
+    facts = node.facts
+    assert (facts.cluster, facts.provider, facts.instance_id) == ("prod", "aws", "i-0123456789abcdef0")
+    assert (facts.instance_type, facts.region, facts.capacity_type) == ("p5.48xlarge", "us-east-1", "spot")
+
+
+def test_an_hour_made_again_is_the_same_and_one_before_the_first_sample_is_none(hour):
+    assert {name: node.digest for name, node in hour(0).items()} == {
+        name: node.digest for name, node in hour(0).items()
+    }
+    assert hour(-30) == {}
