@@ -267,6 +267,22 @@ def _passed_ns(hour: datetime, now: datetime) -> int:
     return max(0, min(NS_PER_HOUR, round((now - hour).total_seconds() * NS_PER_SECOND)))
 
 
+def superseded(registers: pl.DataFrame, units: Sequence[Unit]) -> list[tuple[datetime, str, str]]:
+    """Registered node-hours that are no more: no witness tells of them now and no journal ever did, or they were an
+    instance without an id that is known by its id now.
+    """
+    keys = {unit.key for unit in units}
+    told = {unit.key: unit for unit in units if unit.agent}
+    gone: list[tuple[datetime, str, str]] = []
+    for hour, node, instance_id, revision in registers.select(
+        "hour_utc", "node", "instance_id", "revision"
+    ).iter_rows():
+        key = hour, node, instance_id
+        if key not in keys and (revision is None or _is_same(key, told)):
+            gone.append(key)
+    return sorted(gone)
+
+
 def place_rows(units: Sequence[Unit]) -> dict[str, list[str]]:
     """The columns of PLACE, a value for each unit."""
     return {name: [getattr(unit.place, name) for unit in units] for name in _PLACE}

@@ -34,22 +34,25 @@ def list_cost(
     priced: pl.DataFrame,
     notes: pl.DataFrame,
     split: NodeSplit = NodeSplit.EQUAL,
+    *,
+    in_order: bool = False,
 ) -> pl.DataFrame:
     """The cost rows of some node-hours, all with charge ``list``.
 
     Args:
-        usage: all USAGE rows of these node-hours. Those that stand in :data:`ledger.booking.ORDER` need no sort.
+        usage: all USAGE rows of these node-hours.
         node_hours: their NODE_HOURS rows.
         priced: :data:`PRICED_COLUMNS`: what the ledger's price table asks for the GPUs of one model in the node, with
             the whole node; a row with a null price counts as none.
         notes: PRICES rows of the agents' own price notes, by ``price_id``.
         split: what part of a node's price is its GPUs'.
+        in_order: the usage stands in :data:`ledger.booking.ORDER`, as a booking makes it: no sort is needed.
 
     Returns:
         COST rows, with ``gpu_ns`` beside them (null on rows of account ``host``): usage rows that differ in their
         energy's method only, or only in an agent's price that was not used, are one row.
     """
-    rows = _coded(usage)
+    rows = _coded(usage if in_order else usage.sort(ORDER))
     groups = _groups(rows, node_hours, priced, notes)
     wholes = _wholes(groups, split)
     rows = _merged(rows.join(_whole_of_code(groups, wholes), on=_CODES, how="left", maintain_order="left"))
@@ -65,24 +68,12 @@ def list_cost(
 
 
 def _coded(usage: pl.DataFrame) -> pl.DataFrame:
-    """Sorted, with numbers in place of what is long to compare."""
-    if not _is_sorted(usage):
-        usage = usage.sort(ORDER)
+    """With numbers in place of what is long to compare."""
     return usage.with_columns(
         pl.struct(_NODE_HOUR).rle_id().alias("_unit"),
         pl.col("gpu_model").cast(pl.Categorical).to_physical().alias("_model"),
         pl.col("price_id").cast(pl.Categorical).to_physical().alias("_price"),
     )
-
-
-def _is_sorted(usage: pl.DataFrame) -> bool:
-    """Whether each row is after the one before it, column by column."""
-    later, equal = pl.lit(value=False), pl.lit(value=True)
-    for name in ORDER:
-        before = pl.col(name).shift(1)
-        later |= equal & (pl.col(name) > before)
-        equal &= pl.col(name) == before
-    return bool(usage.select((later | equal).slice(1).all()).item())
 
 
 def _groups(rows: pl.DataFrame, node_hours: pl.DataFrame, priced: pl.DataFrame, notes: pl.DataFrame) -> pl.DataFrame:

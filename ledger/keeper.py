@@ -1,0 +1,198 @@
+"""The keeper of the books: takes agents' hours and what witnesses say, and brings the tables in step with them.
+
+Owns the order of commits: profile, work, prices, usage, cost, and the register of node-hours last. Whoever is killed
+between any two of them finds on the next round an hour whose register does not match, and books it again with the same
+result. All node-hours of a round go into one commit for each table. Must never edit a row: node-hours are replaced
+whole.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import polars as pl
+
+from ledger.agent_hours import AgentHour
+from ledger.booking import book_units
+from ledger.booking_units import FINAL, Scope, Unit, plan, superseded
+from ledger.lifetimes import existence, with_shapes
+from ledger.list_costing import Costs, new_prices
+from ledger.store import Store
+from ledger.store_where import Where
+from ledger.tables import COST, INSTANCE_TYPES, LIFETIMES, NODE_HOURS, PRICES, PROFILE, TIME, USAGE, WORK, Table
+
+Key = tuple[datetime, str, str]
+"""Hour, node, instance id."""
+
+_KEY = ["hour_utc", "node", "instance_id"]
+_MOST_NODES = 200
+"""Above it a commit replaces whole hours: a longer list of names costs more than the rows that it spares."""
+_HOUR = timedelta(hours=1)
+
+
+class Costing(Protocol):
+    """What booked node-hours cost."""
+
+    def cost(self, usage: pl.DataFrame, node_hours: pl.DataFrame, notes: pl.DataFrame) -> Costs:
+        """Their cost rows, which replace those that stand."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a round changed."""
+
+    booked: tuple[Key, ...] = ()
+    """Node-hours that were booked, for the first time or anew."""
+    closed: tuple[Key, ...] = ()
+    """Those of them that are final now."""
+    removed: tuple[Key, ...] = ()
+    """Node-hours that stood provisionally and do not exist by what the witnesses say now."""
+    unchanged: int = 0
+    unpriced: tuple[Key, ...] = ()
+    """Booked node-hours of which at least a row has no price."""
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Keeps the books of one ledger; one keeper at a time, which the store's epoch sees to."""
+
+    store: Store
+    costing: Costing
+    cluster: str = ""
+    """Of nodes that name none."""
+    simulated: bool = False
+    _begun: bool = field(default=False, init=False)
+
+    def keep(self, hours: Sequence[AgentHour], *, since: datetime, now: datetime) -> Kept:
+        """Bring the books in step.
+
+        The first round of a keeper books what stands in the range once more, whatever its digest: a keeper that was
+        killed may have left rows that its register does not know.
+
+        Args:
+            hours: agents' hours, of any age, checked by :func:`ledger.agent_hours.read_hour`.
+            since: from this hour on up to now, node-hours that no agent tells of are brought in step with their
+                witnesses; before it only those of ``hours``.
+            now: nothing exists beyond it.
+
+        Raises:
+            StoreError: a table cannot be read or written. What was committed before stands; the same round again
+                ends as if nothing had happened.
+        """
+        scope = Scope(now, self.cluster, self.simulated)
+        wanted = _Range.of(hours, since, now)
+        registers = wanted.of_table(self.store.scan(NODE_HOURS)).collect()
+        existed = self._existed(wanted, now)
+        units = plan(hours, existed, scope, registers)
+        gone = superseded(registers, units)
+        told = registers.select(*_KEY, "digest").iter_rows()
+        digests: dict[Key, str] = {(hour, node, instance_id): digest for hour, node, instance_id, digest in told}
+        changed = [
+            unit for unit in units if digests.get(unit.key) != unit.digest or (not self._begun and not unit.agent)
+        ]
+        kept = self._book(changed, gone, scope) if changed or gone else Kept()
+        self._begun = True
+        return Kept(kept.booked, kept.closed, tuple(gone), len(units) - len(changed), kept.unpriced)
+
+    def _existed(self, wanted: "_Range", now: datetime) -> pl.DataFrame:
+        first, last = wanted.first, wanted.last
+        existed = existence(self.store.scan(LIFETIMES), first, last, now)
+        filled = with_shapes(existed, self.store.scan(INSTANCE_TYPES))
+        return wanted.of_table(filled.lazy()).collect()
+
+    def _book(self, units: Sequence[Unit], gone: Sequence[Key], scope: Scope) -> Kept:
+        keys = [unit.key for unit in units]
+        standing = self._standing([unit.key for unit in units if not unit.agent and unit.journal_digest])
+        booked = book_units(units, scope.now, standing)
+        noted = self.store.scan(PRICES).filter(pl.col("price_id").is_in(booked.usage["price_id"].unique().implode()))
+        notes = pl.concat([booked.prices, noted.collect()])
+        costs = self.costing.cost(booked.usage, booked.node_hours, notes)
+        told = [*(unit.key for unit in units if unit.agent), *gone]
+        self._replace(PROFILE, booked.profile, told)
+        self._replace(WORK, booked.work, told)
+        prices = new_prices(pl.concat([booked.prices, costs.prices]), self.store)
+        if prices.height:
+            self.store.append(PRICES, prices)
+        every = [*keys, *gone]
+        self._replace(USAGE, booked.usage, every)
+        self._replace(COST, costs.cost, every)
+        self._replace(NODE_HOURS, booked.node_hours, every)
+        free = costs.cost.filter(pl.col("list_nano_usd").is_null()).select(_KEY).unique().sort(_KEY)
+        return Kept(
+            booked=tuple(keys),
+            closed=tuple(unit.key for unit in units if unit.state == FINAL),
+            unpriced=tuple(_key(row) for row in free.iter_rows()),
+        )
+
+    def _standing(self, keys: Sequence[Key]) -> pl.DataFrame | None:
+        if not keys:
+            return None
+        return _near(self.store.scan(USAGE), keys).join(_frame(keys), on=_KEY, how="semi").collect()
+
+    def _replace(self, table: Table, rows: pl.DataFrame, keys: Sequence[Key]) -> None:
+        """Put rows in place of those of ``keys``; what the condition takes in beside them stays as it is."""
+        if not keys:
+            return
+        beside = _near(self.store.scan(table), keys).join(_frame(keys), on=_KEY, how="anti").collect()
+        columns = list(table.schema)
+        self.store.replace(table, pl.concat([rows.select(columns), beside]).sort(table.key), _where(keys))
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """The node-hours of a round: every one from ``since`` on, and before it those that agents told of."""
+
+    since: datetime
+    last: datetime
+    older: pl.DataFrame
+    """Hour and node."""
+
+    @classmethod
+    def of(cls, hours: Iterable[AgentHour], since: datetime, now: datetime) -> "_Range":
+        begin, last = _hour(since), _hour(now)
+        told = {(datetime.fromtimestamp(hour.book.hour_s, UTC), hour.node) for hour in hours}
+        older = sorted((hour, node) for hour, node in told if hour < begin)
+        newest = max((hour for hour, _ in told), default=last)
+        return cls(begin, max(last, newest), pl.DataFrame(older, {"hour_utc": TIME, "node": pl.String}, orient="row"))
+
+    @property
+    def first(self) -> datetime:
+        oldest = self.older["hour_utc"].min()
+        return oldest if isinstance(oldest, datetime) else self.since
+
+    def of_table(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        day = pl.col("day").is_between(self.first.date(), self.last.date())
+        recent = rows.filter(day, pl.col("hour_utc").is_between(self.since, self.last))
+        if self.older.is_empty():
+            return recent
+        return pl.concat([recent, rows.filter(day).join(self.older.lazy(), on=["hour_utc", "node"], how="semi")])
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _key(row: tuple[datetime, str, str]) -> Key:
+    return row
+
+
+def _frame(keys: Sequence[Key]) -> pl.LazyFrame:
+    return pl.LazyFrame(list(keys), {"hour_utc": TIME, "node": pl.String, "instance_id": pl.String}, orient="row")
+
+
+def _where(keys: Sequence[Key]) -> Where:
+    hours = sorted({hour for hour, _, _ in keys})
+    nodes = sorted({node for _, node, _ in keys})
+    return {"hour_utc": hours} if len(nodes) > _MOST_NODES else {"hour_utc": hours, "node": nodes}
+
+
+def _near(rows: pl.LazyFrame, keys: Sequence[Key]) -> pl.LazyFrame:
+    """Rows that a commit for ``keys`` would replace."""
+    where = _where(keys)
+    hours = pl.Series(where["hour_utc"], dtype=TIME)
+    near = rows.filter(
+        pl.col("day").is_in(hours.dt.date().unique().implode()), pl.col("hour_utc").is_in(hours.implode())
+    )
+    return near.filter(pl.col("node").is_in(list(where["node"]))) if "node" in where else near

@@ -1,0 +1,67 @@
+"""What booked node-hours cost by list: the price table asked for their GPUs, its answer put on their rows.
+
+Owns the step from booked rows to cost rows; must never look at a bill.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from ledger.list_cost import PRICED_COLUMNS, list_cost
+from ledger.node_split import NodeSplit
+from ledger.price_table import LedgerPrices, price_node_hours
+from ledger.store import Store
+from ledger.tables import ON_DEMAND_PRICES, PLACE, PRICES, SPOT_PRICES
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Cost rows, and the prices that they rest on."""
+
+    cost: pl.DataFrame
+    """COST rows."""
+    prices: pl.DataFrame
+    """PRICES rows of the ledger's own table."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListCosting:
+    """Costs by list price."""
+
+    store: Store
+    """Where the cloud's prices stand."""
+    known: LedgerPrices
+    split: NodeSplit = NodeSplit.EQUAL
+
+    def cost(self, usage: pl.DataFrame, node_hours: pl.DataFrame, notes: pl.DataFrame) -> Costs:
+        """The cost of booked node-hours.
+
+        Args:
+            usage: all their USAGE rows, in the order of the books.
+            node_hours: their NODE_HOURS rows.
+            notes: PRICES rows of the agents' own price notes.
+
+        Raises:
+            Misconfigured: the own node's price is configured for fewer GPUs than it has.
+            StoreError: the cloud's prices cannot be read.
+        """
+        priced = price_node_hours(
+            devices(usage), self.known, self.store.scan(SPOT_PRICES), self.store.scan(ON_DEMAND_PRICES)
+        )
+        asked = priced.hours.select(PRICED_COLUMNS)
+        return Costs(list_cost(usage, node_hours, asked, notes, self.split, in_order=True), priced.prices)
+
+
+def devices(usage: pl.DataFrame) -> pl.LazyFrame:
+    """How many GPUs of each model each node-hour has: what is to be priced."""
+    return (
+        usage.lazy()
+        .group_by("hour_utc", *PLACE, "gpu_model")
+        .agg(gpu_count=pl.col("gpu_uuid").n_unique().cast(pl.Int32))
+    )
+
+
+def new_prices(told: pl.DataFrame, store: Store) -> pl.DataFrame:
+    """Those that the table of prices does not have yet, each once."""
+    known = store.scan(PRICES).select("price_id").collect()
+    return told.unique("price_id", keep="first", maintain_order=True).join(known, on="price_id", how="anti")
