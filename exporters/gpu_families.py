@@ -91,6 +91,10 @@ STANDS_IN: Final[Mapping[str, Callable[[GpuReading], bool]]] = {
 }
 """By metric: whether a reading lacks what it stands in for."""
 
+_FIRST_SAMPLES_NS: Final = 10_000_000_000
+"""Performance counters tell nothing before their second sample, a page of DCGM nothing before its first answer."""
+_MISSED_NS: Final = 600_000_000_000
+"""What was told before is only missing for a moment, up to this time."""
 _THERMAL: Final = "thermal"
 _THERMAL_APART: Final = frozenset(("sw_thermal", "hw_thermal"))
 
@@ -107,6 +111,34 @@ class DeviceHealth:
     """The checks by which its readings cannot be true."""
 
 
+class _StandIns:
+    """When a metric stands in for another: not for one that is missing for a moment, at the start or later.
+
+    Else each restart of the agent, and each reading that fails, would bring series that go at once.
+    """
+
+    def __init__(self) -> None:
+        self._not_before_ns: dict[tuple[str, Labels], int] = {}
+
+    def keep(self, parts: Sequence[GpuReading]) -> None:
+        """Forget devices and instances that are gone."""
+        present = {_part(part) for part in parts}
+        if any(part not in present for _, part in self._not_before_ns):
+            self._not_before_ns = {key: ns for key, ns in self._not_before_ns.items() if key[1] in present}
+
+    def stands_in(self, metric: Metric, reading: GpuReading) -> bool:
+        """Whether it does so in this reading."""
+        lacks = STANDS_IN.get(metric.name)
+        if lacks is None:
+            return False
+        key, at_ns = (metric.name, _part(reading)), reading.read_ns
+        if not lacks(reading):
+            self._not_before_ns[key] = at_ns + _MISSED_NS
+            return False
+        late_ns = _FIRST_SAMPLES_NS if metric is gpu.GPU_MEMORY_CONTROLLER else 0
+        return at_ns >= self._not_before_ns.setdefault(key, at_ns + late_ns)
+
+
 class GpuFamilies:
     """Families of one node's devices; keeps the label strings between calls.
 
@@ -119,12 +151,14 @@ class GpuFamilies:
     def __init__(self, node: str, source: SourceName, choice: MetricChoice = EVERYTHING) -> None:
         self._source = source
         self._choice = choice
+        self._stand_ins = _StandIns()
         self._caches = {metric.name: SeriesCache(metric, node) for metric in gpu.ALL}
 
     def families(self, sweeps: Sequence[DeviceSweep]) -> list[Family]:
         """All that the devices' last readings say."""
         devices = [sweep.device for sweep in sweeps]
         parts = [part for sweep in sweeps for part in (sweep.device, *sweep.instances)]
+        self._stand_ins.keep(parts)
         instances = [part for part in parts if part.mig]
         return [
             self._family(gpu.GPU_INFO, map(self._info, devices)),
@@ -161,8 +195,7 @@ class GpuFamilies:
         """Those whose value is shown: all, none, or those that lack what the metric stands in for."""
         if not self._choice.none(metric):
             return readings
-        lacks = STANDS_IN.get(metric.name)
-        return () if lacks is None else [reading for reading in readings if lacks(reading)]
+        return [reading for reading in readings if self._stand_ins.stands_in(metric, reading)]
 
     def _table(
         self,

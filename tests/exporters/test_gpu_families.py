@@ -21,6 +21,7 @@ from exporters.gpu_families import STANDS_IN, DeviceHealth, GpuFamilies
 from exporters.metric import PREFIX
 from exporters.metric_choice import EVERYTHING, GROUPS, STANDARD, MetricChoice
 
+SECOND = 1_000_000_000
 DEVICE = DeviceFacts("GPU-1", 0, "NVIDIA H100 80GB HBM3", "0000:18:00.0", "165", "580.95.05", "hopper")
 SLICE = MigFacts("MIG-1", 3, 0, "2g.20gb", 2, 7)
 
@@ -245,6 +246,13 @@ def test_all_groups_together_are_everything():
     assert lines(sweeps, choice=MetricChoice.of(GROUPS)) == lines(sweeps)
 
 
+def standing_in(readings):
+    """What stands in at each of these readings, one after the other."""
+    families, stand_ins = GpuFamilies("n1", "nvml", STANDARD), {name.removeprefix(PREFIX) for name in STANDS_IN}
+    pages = [families.families([DeviceSweep(full_reading(**changes))]) for changes in readings]
+    return [{family.metric.name.removeprefix(PREFIX) for family in page if family.lines} & stand_ins for page in pages]
+
+
 @pytest.mark.parametrize(
     ("lacking", "shown"),
     [
@@ -258,14 +266,19 @@ def test_all_groups_together_are_everything():
     ],
 )
 def test_where_a_device_lacks_a_standard_figure_another_stands_in_under_its_own_name(lacking, shown):
-    stand_ins = {name.removeprefix(PREFIX) for name in STANDS_IN}
+    assert standing_in([{"read_ns": at_ns} for at_ns in (1, 11 * SECOND)])[-1] == set()
+    assert standing_in([{"read_ns": at_ns, **lacking} for at_ns in (1, 11 * SECOND)])[-1] == shown
 
-    def standing_in(**changes):
-        names = {line.split("{")[0] for line in lines([DeviceSweep(full_reading(**changes))], choice=STANDARD)}
-        return names & stand_ins
 
-    assert standing_in() == set()
-    assert standing_in(**lacking) == shown
+def test_nothing_stands_in_for_what_is_missing_for_a_moment():
+    told, missed = {"activity": Activity(duty_cycle=0.5, dram=0.1)}, {"activity": Activity(memory_controller=0.5)}
+    moments = [(1, missed), (2, told), (3, missed), (602, missed), (603, told), (604, missed), (1300, missed)]
+
+    found = standing_in([{"read_ns": at_s * SECOND, **changes} for at_s, changes in moments])
+
+    both = {"gpu_memory_controller_utilization_ratio"}
+    # the counters' first sample is no lack of theirs
+    assert found == [set(), set(), set(), both, set(), set(), both]
 
 
 def test_thermal_throttling_is_told_whichever_way_the_driver_counts_it():
