@@ -40,6 +40,9 @@ def test_page_read_by_a_mapping_is_up():
         ("html", "engine"),
         ("cut", "does not answer"),
         ("endless", "did not end within 0.5 s"),
+        ("invalid_utf8", "is not UTF-8"),
+        ("duplicate", "stands twice"),
+        ("huge", "longer than the limit of 4194304 bytes"),
         ("redirect", "redirects (302)"),
     ],
 )
