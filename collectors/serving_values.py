@@ -129,11 +129,6 @@ class EnginePage:
         return {key: _total(slot) for key, slot in self.work_slots.items()}
 
     @property
-    def phase_seconds(self) -> dict[PhaseKey, float]:
-        """Cumulative seconds of prefill and of decode."""
-        return {key: _total(slot) for key, slot in self.phase_slots.items()}
-
-    @property
     def latency(self) -> dict[LatencyKey, Histogram]:
         """Cumulative latency."""
         return {key: add_up(slot.series.values()) for key, slot in self.latency_slots.items()}
