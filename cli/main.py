@@ -10,8 +10,10 @@ from collectors.errors import Misconfigured, SourceError
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("cli.up:up", "Measure this machine, or simulate one; serve page and metrics."),
     "agent": ("cli.agent:agent", "Run the node agent on this machine's GPUs."),
+    "controller": ("cli.controller:controller", "Keep the books of a fleet, and serve them."),
     "top": ("cli.top:top", "Show a running agent's devices and books, live."),
     "doctor": ("cli.doctor:doctor", "Check what works on this machine, and how to mend the rest."),
+    "schedule": ("cli.schedule:schedule", "Check what a schedule's windows mean."),
     "metrics": ("cli.metrics:metrics", "List every metric and what it says."),
     "config": ("cli.config_command:config", "Show or check the configuration, its page or its schema."),
 }

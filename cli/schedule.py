@@ -1,0 +1,58 @@
+"""`wattledger schedule`: what a schedule means, without touching anything."""
+
+import sys
+from datetime import UTC, datetime
+
+import click
+
+
+@click.group()
+def schedule() -> None:
+    """Scheduled scaling: what a window means."""
+
+
+@schedule.command()
+@click.argument("spec")
+@click.option("--at", "at", metavar="TIME", help="RFC 3339 time, such as 2026-11-22T18:00:00+01:00.  [default: now]")
+@click.option("--timezone", "zone", metavar="ZONE", default="UTC", show_default=True, help="Of what names no zone.")
+def check(spec: str, at: str | None, zone: str) -> None:
+    """Say whether a moment is inside the windows of SPEC, and why.
+
+    The first line is `inside` or `outside`; a SPEC that is not understood ends with status 2 and the place marked.
+
+    \b
+    Examples
+      wattledger schedule check 'Mon-Fri 07:30-20:30 Europe/Berlin'
+      wattledger schedule check 'Mon-Fri 20:00-07:00, Sat-Sun' --timezone Asia/Tokyo --at 2026-11-22T03:00:00Z
+    """  # noqa: D301  (\b is click's mark for text that keeps its lines)
+    from controller.time_windows import SpecRefused, parse  # noqa: PLC0415  (--help needs no zones)
+
+    try:
+        windows = parse(spec, zone)
+    except SpecRefused as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    moment = _moment(at, zone)
+    holding = windows.holding(moment)
+    click.echo("inside" if holding else "outside")
+    click.echo(f"{moment.isoformat()} is in {holding.explain()}" if holding else f"{moment.isoformat()} is in none of")
+    for window in windows.windows if holding is None else ():
+        click.echo(f"  {window.explain()}")
+    change = windows.next_change(moment)
+    then = "outside" if holding else "inside"
+    click.echo(f"{then} from {change.isoformat()}" if change else "no change within 8 days")
+
+
+def _moment(at: str | None, zone: str) -> datetime:
+    """The moment asked for; a time without an offset is of the zone."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  (--help needs no zones)
+
+    if at is None:
+        return datetime.now(UTC).astimezone(ZoneInfo(zone))
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{at!r} is no time: write such as 2026-11-22T18:00:00+01:00", param_hint="--at"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))

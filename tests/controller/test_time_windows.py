@@ -1,0 +1,156 @@
+"""Windows of schedules: what is inside, at which minute it changes, and what is refused with the place marked."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.time_windows import SpecRefused, parse
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(text, zone=BERLIN):
+    return datetime.fromisoformat(text).replace(tzinfo=zone)
+
+
+# 2026-11-23 is a Monday
+@pytest.mark.parametrize(
+    ("spec", "moment", "inside"),
+    [
+        ("Mon-Fri 07:30-20:30 Europe/Berlin", "2026-11-23T07:30", True),
+        ("Mon-Fri 07:30-20:30 Europe/Berlin", "2026-11-23T07:29:59", False),
+        ("Mon-Fri 07:30-20:30 Europe/Berlin", "2026-11-23T20:29:59.999", True),
+        ("Mon-Fri 07:30-20:30 Europe/Berlin", "2026-11-23T20:30", False),
+        ("Mon-Fri 07:30-20:30 Europe/Berlin", "2026-11-22T12:00", False),
+        ("mon-FRI 7:30-20:30 Europe/Berlin", "2026-11-23T08:00", True),
+        ("Fri-Mon 00:00-24:00 Europe/Berlin", "2026-11-22T23:59", True),
+        ("Fri-Mon 00:00-24:00 Europe/Berlin", "2026-11-24T00:00", False),
+        ("Mon-Fri 20:00-07:00 Europe/Berlin", "2026-11-23T06:59", False),
+        ("Mon-Fri 20:00-07:00 Europe/Berlin", "2026-11-24T06:59", True),
+        ("Mon-Fri 20:00-07:00 Europe/Berlin", "2026-11-28T06:59", True),
+        ("Mon-Fri 20:00-07:00 Europe/Berlin", "2026-11-28T07:00", False),
+        ("Sun 22:00-02:00 Europe/Berlin", "2026-11-23T01:59", True),
+        ("20:00-07:00 Europe/Berlin", "2026-11-25T03:00", True),
+        ("Sat-Sun Europe/Berlin", "2026-11-22T00:00", True),
+        ("Sat-Sun", "2026-11-23T00:30", True),  # UTC: it still is Sunday
+        ("Wed", "2026-11-25T12:00", True),
+        ("2026-12-25 Europe/Berlin", "2026-12-25T00:00", True),
+        ("2026-12-25 Europe/Berlin", "2026-12-26T00:00", False),
+        ("2026-12-24..2026-12-26 Europe/Berlin", "2026-12-26T23:59", True),
+        ("2026-12-24T18:00:00+01:00-2026-12-27T07:00:00+01:00", "2026-12-24T18:00", True),
+        ("2026-12-24T18:00:00Z/2026-12-27T07:00:00Z", "2026-12-27T08:00", False),
+        ("Mon-Fri 07:30-20:30 Europe/Berlin, Sat 10:00-12:00 Europe/Berlin", "2026-11-28T11:00", True),
+        ("Mon 08:00-09:00 UTC; always", "2026-11-28T11:00", True),
+        ("never", "2026-11-28T11:00", False),
+    ],
+)
+def test_a_moment_is_inside_or_not(spec, moment, inside):
+    assert parse(spec).has(at(moment)) is inside
+
+
+def test_a_window_without_a_zone_takes_the_one_given_with_the_spec():
+    assert parse("Mon 00:00-01:00", "Europe/Berlin").has(at("2026-11-23T00:30"))
+    assert not parse("Mon 00:00-01:00 UTC", "Europe/Berlin").has(at("2026-11-23T00:30"))
+
+
+def test_an_hour_that_the_clock_skips_is_in_no_window_and_one_that_it_repeats_is_in_both_times():
+    windows = parse("Sun 02:00-03:00 Europe/Berlin")
+    spring = datetime(2026, 3, 29, tzinfo=UTC)
+    assert not any(windows.has(spring + timedelta(minutes=n)) for n in range(24 * 60))
+    autumn = datetime(2026, 10, 25, tzinfo=UTC)
+    assert sum(windows.has(autumn + timedelta(minutes=n)) for n in range(24 * 60)) == 120
+
+
+def test_the_next_change_is_the_minute_at_which_the_answer_turns():
+    windows = parse("Mon-Fri 07:30-20:30 Europe/Berlin")
+    assert windows.next_change(at("2026-11-23T12:00")) == at("2026-11-23T20:30")
+    assert windows.next_change(at("2026-11-20T21:00")) == at("2026-11-23T07:30")
+    assert parse("always").next_change(at("2026-11-23T12:00")) is None
+
+
+def test_the_next_change_over_a_clock_change_is_right():
+    windows = parse("Sun 08:00-09:00 Europe/Berlin")
+    change = windows.next_change(at("2026-10-25T00:30"))
+    assert change == at("2026-10-25T08:00")
+    assert change - at("2026-10-25T00:30").astimezone(UTC) == timedelta(hours=8, minutes=30)
+
+
+def test_every_iana_zone_is_accepted():
+    for zone in available_timezones():
+        parse(f"Mon-Fri 07:30-20:30 {zone}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "marked", "why"),
+    [
+        ("Mon-Fri 25:00-26:00 UTC", "25:00", "there is no 25:00"),
+        ("Mon-Fri 07:30-24:01 UTC", "24:01", "there is no 24:01"),
+        ("Mon-Fri 07:60-08:00 UTC", "07:60", "there is no 07:60"),
+        ("Mon-Fry 07:30-20:30 UTC", "Fry", "no weekday"),
+        ("Funday 07:30-20:30", "Funday", "no weekday"),
+        ("Mon-Fri 07:30-20:30 Europe/Berln", "Europe/Berln", "no time zone"),
+        ("Mon-Fri 07:30-20:30 CEST", "CEST", "no time zone"),
+        ("Mon-Fri 07:30 UTC", "07:30", "no range of times"),
+        ("Mon-Fri 08:00-08:00 UTC", "08:00-08:00", "ends where it begins"),
+        ("Mon-Fri 24:00-08:00 UTC", "24:00-08:00", "cannot begin at 24:00"),
+        ("Mon-Fri 08:00-09:00 UTC now", "now", "one word too many"),
+        ("2026-02-30", "2026-02-30", "no date"),
+        ("2026-12-26..2026-12-24", "2026-12-26..2026-12-24", "is before"),
+        ("2026-12-26T00:00:00Z-2026-12-24T00:00:00Z", "2026-12-24T00:00:00Z", "ends before it begins"),
+        ("Mon 08:00-09:00 UTC, whenever", "whenever", "no weekday"),
+        ("../etc/passwd", "../etc/passwd", "no weekday"),
+        ("Mon 08:00-09:00 ../../etc/passwd", "../../etc/passwd", "no time zone"),
+        ("", "", "no window"),
+        (" , ;", " , ;", "no window"),
+    ],
+)
+def test_nonsense_is_refused_with_the_place_marked(spec, marked, why):
+    with pytest.raises(SpecRefused, match=why) as refused:
+        parse(spec)
+    *_, line, mark = str(refused.value).split("\n")
+    begin = mark.index("^")
+    assert line[begin : begin + mark.count("^")] == (marked or line[begin : begin + 1])
+
+
+def test_a_default_zone_that_is_none_is_refused():
+    with pytest.raises(SpecRefused, match="'Mars' is no time zone"):
+        parse("Mon 08:00-09:00", "Mars")
+
+
+days = st.integers(0, 6)
+names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@settings(deadline=None)
+@given(days, days, st.integers(0, 1439), st.integers(1, 1440), st.integers(0, 8 * 1440))
+def test_a_weekly_window_has_the_minutes_that_counting_from_monday_gives(first, last, begin, end, minute):
+    if begin == end:
+        return
+    spec = f"{names[first]}-{names[last]} {begin // 60:02}:{begin % 60:02}-{end // 60:02}:{end % 60:02} UTC"
+    covered = set()
+    day = first
+    while True:
+        stop = end if end > begin else end + 1440
+        covered |= {(day * 1440 + each) % (7 * 1440) for each in range(begin, stop)}
+        if day == last:
+            break
+        day = (day + 1) % 7
+    moment = datetime(2026, 11, 23, tzinfo=UTC) + timedelta(minutes=minute)
+    assert parse(spec).has(moment) is (minute % (7 * 1440) in covered)
+
+
+def understood(text):
+    try:
+        parse(text)
+    except SpecRefused as refused:
+        return str(refused)
+    return None
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_understood_or_refused_with_a_mark(text):
+    told = understood(text)
+    assert told is None or "^" in told
