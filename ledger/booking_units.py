@@ -18,6 +18,8 @@ from ledger.agent_hours import MEASURED, SIMULATED, AgentHour, correction_ns
 from ledger.hours import ClockStep
 
 FINAL, PROVISIONAL = "final", "provisional"
+PROMETHEUS = "prometheus"
+"""The source of hours that are estimates: any journal replaces them, they replace none."""
 _MIB = 1 << 20
 
 
@@ -89,7 +91,8 @@ def plan(
     """The node-hours to book, by hour, node and instance.
 
     An agent's hour belongs to the witnessed instance of its id; where one of the two has no id, to the only one of its
-    node in that hour. Several hours of one agent: the highest revision, the closed one before the open.
+    node in that hour. Several hours of one agent: a journal before an estimate, the closed one before the open, the
+    highest revision; what is registered counts among them.
 
     Args:
         hours: of agents, checked by :func:`ledger.agent_hours.read_hour`.
@@ -113,8 +116,15 @@ def _newest(hours: Iterable[AgentHour]) -> list[AgentHour]:
     best: dict[tuple[int, str, str], AgentHour] = {}
     for hour in hours:
         key = hour.book.hour_s, hour.node, hour.instance_id
-        best[key] = max(best.get(key, hour), hour, key=lambda each: (each.closed, each.book.revision))
+        best[key] = max(
+            best.get(key, hour), hour, key=lambda each: _standing(each.source, each.book.revision, closed=each.closed)
+        )
     return [best[key] for key in sorted(best)]
+
+
+def _standing(source: str, revision: int, *, closed: bool) -> tuple[bool, bool, int]:
+    """What is larger replaces what is smaller."""
+    return source != PROMETHEUS, closed, revision
 
 
 def _steps(agents: Sequence[AgentHour]) -> Mapping[str, list[ClockStep]]:
@@ -214,7 +224,8 @@ def _keep_journals(
         key = row["hour_utc"], row["node"], row["instance_id"]
         unit = kept.get(key)
         if unit is not None and unit.agent is not None:
-            if row["revision"] > (unit.revision or 0) or (row["state"] == FINAL and unit.state != FINAL):
+            booked = _standing(row["source"], row["revision"], closed=row["state"] == FINAL)
+            if booked > _standing(unit.source, unit.revision or 0, closed=unit.state == FINAL):
                 kept[key] = _as_registered(row, unit)
             continue
         if unit is None and key[:2] in came and _is_same(key, kept):

@@ -63,13 +63,14 @@ class Keeper:
     cluster: str = ""
     """Of nodes that name none."""
     simulated: bool = False
-    _begun: bool = field(default=False, init=False)
+    _mended: datetime | None = field(default=None, init=False)
+    """From this hour on no node-hour has rows that its register does not know."""
 
     def keep(self, hours: Sequence[AgentHour], *, since: datetime, now: datetime) -> Kept:
         """Bring the books in step.
 
-        The first round of a keeper books what stands in the range once more, whatever its digest: a keeper that was
-        killed may have left rows that its register does not know.
+        The first round that reaches an hour books what stands there once more, whatever its digest: a keeper that was
+        killed may have left rows that its register does not know. Days that were rolled up are left alone.
 
         Args:
             hours: agents' hours, of any age, checked by :func:`ledger.agent_hours.read_hour`.
@@ -82,19 +83,27 @@ class Keeper:
                 ends as if nothing had happened.
         """
         scope = Scope(now, self.cluster, self.simulated)
-        wanted = _Range.of(hours, since, now)
+        wanted = self._range(hours, since, now)
         registers = wanted.of_table(self.store.scan(NODE_HOURS)).collect()
-        existed = self._existed(wanted, now)
-        units = plan(hours, existed, scope, registers)
+        taken = [hour for hour in hours if wanted.has(hour)]
+        units = plan(taken, self._existed(wanted, now), scope, registers)
         gone = superseded(registers, units)
         told = registers.select(*_KEY, "digest").iter_rows()
         digests: dict[Key, str] = {(hour, node, instance_id): digest for hour, node, instance_id, digest in told}
-        changed = [
-            unit for unit in units if digests.get(unit.key) != unit.digest or (not self._begun and not unit.agent)
-        ]
+        changed = [unit for unit in units if digests.get(unit.key) != unit.digest or self._is_doubtful(unit)]
         kept = self._book(changed, gone, scope) if changed or gone else Kept()
-        self._begun = True
+        if wanted.since <= wanted.last:
+            self._mended = min(wanted.since, self._mended or wanted.since)
         return Kept(kept.booked, kept.closed, tuple(gone), len(units) - len(changed), kept.unpriced)
+
+    def _range(self, hours: Sequence[AgentHour], since: datetime, now: datetime) -> "_Range":
+        rolled = self.store.rolled_before(USAGE)
+        oldest = None if rolled is None else datetime(rolled.year, rolled.month, rolled.day, tzinfo=UTC)
+        return _Range.of(hours, since, now, oldest)
+
+    def _is_doubtful(self, unit: Unit) -> bool:
+        """Nobody tells of it now, and what a former keeper made of it was not looked at yet."""
+        return unit.agent is None and (self._mended is None or unit.hour < self._mended)
 
     def _existed(self, wanted: "_Range", now: datetime) -> pl.DataFrame:
         first, last = wanted.first, wanted.last
@@ -135,9 +144,13 @@ class Keeper:
         """Put rows in place of those of ``keys``; what the condition takes in beside them stays as it is."""
         if not keys:
             return
-        beside = _near(self.store.scan(table), keys).join(_frame(keys), on=_KEY, how="anti").collect()
-        columns = list(table.schema)
-        self.store.replace(table, pl.concat([rows.select(columns), beside]).sort(table.key), _where(keys))
+        new, of = rows.select(list(table.schema)), _frame(keys)
+
+        def change(old: pl.LazyFrame) -> pl.DataFrame:
+            beside = old.join(of, on=_KEY, how="anti").collect()
+            return new if beside.is_empty() else pl.concat([new, beside]).sort(table.key)
+
+        self.store.rewrite(table, _where(keys), change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +161,21 @@ class _Range:
     last: datetime
     older: pl.DataFrame
     """Hour and node."""
+    oldest: datetime | None
+    """Before it there are days only."""
 
     @classmethod
-    def of(cls, hours: Iterable[AgentHour], since: datetime, now: datetime) -> "_Range":
+    def of(cls, hours: Iterable[AgentHour], since: datetime, now: datetime, oldest: datetime | None) -> "_Range":
         begin, last = _hour(since), _hour(now)
-        told = {(datetime.fromtimestamp(hour.book.hour_s, UTC), hour.node) for hour in hours}
-        older = sorted((hour, node) for hour, node in told if hour < begin)
+        begin = begin if oldest is None else max(begin, oldest)
+        told = {(_begin_of(hour), hour.node) for hour in hours}
+        older = sorted((hour, node) for hour, node in told if hour < begin and (oldest is None or hour >= oldest))
         newest = max((hour for hour, _ in told), default=last)
-        return cls(begin, max(last, newest), pl.DataFrame(older, {"hour_utc": TIME, "node": pl.String}, orient="row"))
+        frame = pl.DataFrame(older, {"hour_utc": TIME, "node": pl.String}, orient="row")
+        return cls(begin, max(last, newest), frame, oldest)
+
+    def has(self, hour: AgentHour) -> bool:
+        return self.oldest is None or _begin_of(hour) >= self.oldest
 
     @property
     def first(self) -> datetime:
@@ -168,6 +188,10 @@ class _Range:
         if self.older.is_empty():
             return recent
         return pl.concat([recent, rows.filter(day).join(self.older.lazy(), on=["hour_utc", "node"], how="semi")])
+
+
+def _begin_of(hour: AgentHour) -> datetime:
+    return datetime.fromtimestamp(hour.book.hour_s, UTC)
 
 
 def _hour(moment: datetime) -> datetime:

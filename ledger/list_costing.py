@@ -13,6 +13,8 @@ from ledger.price_table import LedgerPrices, price_node_hours
 from ledger.store import Store
 from ledger.tables import ON_DEMAND_PRICES, PLACE, PRICES, SPOT_PRICES
 
+_NO_RUN = (1 << 32) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -53,12 +55,14 @@ class ListCosting:
 
 
 def devices(usage: pl.DataFrame) -> pl.LazyFrame:
-    """How many GPUs of each model each node-hour has: what is to be priced."""
-    return (
-        usage.lazy()
-        .group_by("hour_utc", *PLACE, "gpu_model")
-        .agg(gpu_count=pl.col("gpu_uuid").n_unique().cast(pl.Int32))
-    )
+    """How many GPUs of each model each node-hour has: what is to be priced.
+
+    Args:
+        usage: rows in the order of the books, so that those of a device follow each other.
+    """
+    each = pl.struct("hour_utc", "node", "instance_id", "gpu_uuid").rle_id()
+    firsts = usage.lazy().filter(each != each.shift(1, fill_value=_NO_RUN))
+    return firsts.group_by("hour_utc", *PLACE, "gpu_model").agg(gpu_count=pl.len().cast(pl.Int32))
 
 
 def new_prices(told: pl.DataFrame, store: Store) -> pl.DataFrame:

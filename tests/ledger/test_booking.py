@@ -1,5 +1,7 @@
 """Agents' hours and witnesses become rows that add up, device by device, to the time that the node existed."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -241,6 +243,16 @@ def test_a_final_hour_is_not_replaced_by_an_older_or_an_open_one():
         second = again(first, FULL_HOUR, late)
         assert second.usage.equals(first.usage)
         assert second.node_hours.equals(first.node_hours)
+
+
+def test_a_journal_replaces_an_estimate_and_no_estimate_a_journal():
+    estimate = replace(agent_hour(at(5), REST, revision=0), source="prometheus")
+    opened = agent_hour(at(5), BUSY, closed=False, revision=0)
+    for order in ([estimate, opened], [opened, estimate]):
+        assert only(book(order, NOBODY, SCOPE).node_hours)["source"] == "measured"
+    measured = again(book([estimate], FULL_HOUR, SCOPE), FULL_HOUR, opened)
+    assert set(measured.usage["account"]) == {"active", "unobserved"}
+    assert again(measured, FULL_HOUR, estimate).usage.equals(measured.usage)
 
 
 def test_what_nobody_tells_of_now_is_left_alone():

@@ -197,18 +197,11 @@ class Dying(Store):
 
     last: int
 
-    def replace(self, table, rows, where):
-        self._count()
-        return super().replace(table, rows, where)
-
-    def append(self, table, rows):
-        self._count()
-        return super().append(table, rows)
-
-    def _count(self):
+    def commit(self, table, write, **how):
         self.last -= 1
         if self.last < 0:
             raise Killed
+        return super().commit(table, write, **how)
 
 
 COMMITS = 6
@@ -254,3 +247,25 @@ def test_a_keeper_that_takes_over_mends_what_its_register_does_not_know(store, t
     usage, cost = table(store, USAGE), table(store, COST)
     assert dict(usage.filter(gpu_uuid="GPU-a").select("account", "gpu_ns").iter_rows())["active"] == 50 * MINUTE_NS
     assert cost.filter(account="active")["list_nano_usd"].to_list() == [4 * USD * 50 // 60]
+
+
+def test_a_round_of_journals_alone_leaves_the_mending_to_the_round_of_witnesses(store, tmp_path):
+    lives(store, ("a", at(10), None, at(11)))
+    keeper(store).keep([journal(minutes=30, closed=False, revision=0)], since=at(12), now=at(11))
+    dying = Dying(str(tmp_path / "ledger"))
+    dying.last = 3
+    with pytest.raises(Killed):
+        keeper(dying).keep([journal(minutes=50, closed=False, revision=0)], since=at(12), now=at(11))
+    kept = keeper(store)
+    kept.keep([journal("b")], since=at(12), now=at(11))
+    kept.keep([], since=at(10), now=at(11))
+    assert table(store, COST).filter(node="a", account="active")["list_nano_usd"].to_list() == [4 * USD * 50 // 60]
+
+
+def test_days_that_were_rolled_up_are_left_alone(store):
+    keeper(store).keep([journal(hour=at(9))], since=at(12), now=at(11))
+    store.rewrite(USAGE, {"hour_utc": [at(9)]}, lambda rows: rows, rolled=date(2026, 11, 2))
+    versions = [store.version(which) for which in BOOKS]
+    kept = keeper(store).keep([journal("b", hour=at(9))], since=at(8), now=at(11))
+    assert kept.booked == ()
+    assert [store.version(which) for which in BOOKS] == versions
