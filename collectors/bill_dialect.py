@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from collectors.errors import Misconfigured
-
 FACTS = (
     "billing_account",
     "sub_account",
@@ -39,10 +37,6 @@ AMOUNTS = ("list", "billed", "effective", "effective_plus", "effective_less")
 FIGURES = (*TIMES, "quantity", *AMOUNTS)
 
 CATEGORIES = ("usage", "purchase", "tax", "credit", "refund", "adjustment", "support", "unused_commitment")
-
-
-class BillRefused(Misconfigured):
-    """A bill that cannot be booked, whole; the message says what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

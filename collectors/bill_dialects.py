@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from collectors.bill_cur2 import CUR_2
 from collectors.bill_cur_legacy import CUR_LEGACY
-from collectors.bill_dialect import BillRefused, Dialect
+from collectors.bill_dialect import Dialect
 from collectors.bill_focus import FOCUS_1_0, FOCUS_1_2
+from collectors.bill_refused import BillRefused
 
 DIALECTS: tuple[Dialect, ...] = (CUR_LEGACY, CUR_2, FOCUS_1_2, FOCUS_1_0)
 """In the order in which they are tried."""

@@ -15,7 +15,7 @@ from typing import TextIO
 
 import polars as pl
 
-from collectors.bill_dialect import BillRefused
+from collectors.bill_refused import BillRefused
 from collectors.errors import Unavailable
 
 ROWS = 200_000

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from collectors.bill_dialect import BillRefused
+from collectors.bill_refused import BillRefused
 from ledger.tables import TIME
 
 _TIME = re.compile(

@@ -13,8 +13,9 @@ from typing import NoReturn
 
 import polars as pl
 
-from collectors.bill_dialect import CATEGORIES, FACTS, TIMES, BillRefused, Dialect, Header, columns_as_json
+from collectors.bill_dialect import CATEGORIES, FACTS, TIMES, Dialect, Header, columns_as_json
 from collectors.bill_file import ROW, BillFile
+from collectors.bill_refused import BillRefused
 from ledger import money
 from ledger.bill_times import read_times
 from ledger.fx import Rates

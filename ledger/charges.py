@@ -12,9 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from collectors.bill_dialect import BillRefused, Dialect, Header
+from collectors.bill_dialect import Dialect, Header
 from collectors.bill_dialects import dialect_of
 from collectors.bill_file import BillFile
+from collectors.bill_refused import BillRefused
+from collectors.errors import Unavailable
 from ledger import money
 from ledger.charge_lines import BASES, HASH, BatchReader, Reading
 from ledger.stack_layers import DATA_GOVERNANCE
@@ -87,6 +89,7 @@ def stage(files: Sequence[BillFile], reading: Reading, folder: Path, dialect: Di
 
     Raises:
         BillRefused: with the file, the line and the reason; the folder is worth nothing then.
+        Unavailable: there is no room in the folder.
     """
     sums: dict[date, BillSums] = defaultdict(BillSums)
     hashes: list[pl.Series] = []
@@ -100,7 +103,7 @@ def stage(files: Sequence[BillFile], reading: Reading, folder: Path, dialect: Di
             _add(sums, rows)
             hashes.append(rows[HASH])
             parts.append(folder / f"{len(parts):06d}.parquet")
-            rows.select(*_KEPT, HASH).write_parquet(parts[-1], compression="lz4", statistics=False)
+            _put_down(rows.select(*_KEPT, HASH), parts[-1])
     if not parts:
         raise BillRefused(f"{files[0].name}: no lines; there is nothing to book")
     for month, each in sums.items():
@@ -109,6 +112,13 @@ def stage(files: Sequence[BillFile], reading: Reading, folder: Path, dialect: Di
                 f"{files[0].name}: {month:%Y-%m} comes to more than the ledger holds (9.2 billion dollars)"
             )
     return Staged(first.name, tuple(parts), dict(sums), pl.concat(hashes, rechunk=True))
+
+
+def _put_down(rows: pl.DataFrame, path: Path) -> None:
+    try:
+        rows.write_parquet(path, compression="lz4", statistics=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise Unavailable(f"a bill cannot be staged in {path.parent} ({error}); free room there") from error
 
 
 def _charges(file: BillFile, dialect: Dialect, reading: Reading) -> Iterator[pl.DataFrame]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from collectors.bill_dialect import BillRefused
+from collectors.bill_refused import BillRefused
 
 USD = "USD"
 

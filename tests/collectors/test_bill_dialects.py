@@ -2,9 +2,10 @@ import polars as pl
 import pytest
 
 from collectors.bill_cur_legacy import CUR_LEGACY, snake
-from collectors.bill_dialect import CATEGORIES, FACTS, FIGURES, BillRefused, Header, columns_as_json, map_as_json
+from collectors.bill_dialect import CATEGORIES, FACTS, FIGURES, Header, columns_as_json, map_as_json
 from collectors.bill_dialects import DIALECTS, dialect_of
 from collectors.bill_focus import AWS_TYPE
+from collectors.bill_refused import BillRefused
 
 FOCUS = [
     "BillingAccountId",

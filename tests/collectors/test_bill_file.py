@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from collectors import bill_file
-from collectors.bill_dialect import BillRefused
 from collectors.bill_file import ROW, open_bill
+from collectors.bill_refused import BillRefused
 from collectors.errors import Unavailable
 
 PLAIN = b"a,b,c\n1,2,3\n4,,6\n"

@@ -3,7 +3,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from collectors.bill_dialect import BillRefused
+from collectors.bill_refused import BillRefused
 from ledger.bill_times import read_times
 
 AT = datetime(2024, 9, 18, 23, 0, tzinfo=UTC)

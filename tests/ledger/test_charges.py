@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors import bill_file
-from collectors.bill_dialect import BillRefused
+from collectors.bill_refused import BillRefused
 from ledger import charge_lines
 from ledger.tables import CHARGES
 from tests.ledger.bill_rig import CUR, FOCUS, charges, csv_of, line, lines, staged

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from collectors.bill_dialect import BillRefused
+from collectors.bill_refused import BillRefused
 from ledger.fx import Rates
 
 RATES = Rates({"EUR": ((date(2026, 10, 1), Decimal("1.05")), (date(2026, 11, 1), Decimal("1.10")))}, max_age_days=40)

@@ -8,7 +8,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from collectors.bill_dialect import BillRefused
+from collectors.bill_refused import BillRefused
 from tests.ledger.bill_rig import charges, staged
 
 EXCERPT = {"BillingCurrency": "USD", "BillingAccountId": "1", "ProviderName": "AWS", "ServiceName": "EC2"}

@@ -1,0 +1,192 @@
+"""AWS Cost Explorer: daily sums by service and usage type, for accounts without an export of their bill.
+
+Each request costs money, so requests are counted and capped. Its sums know no resource, and put credits and refunds
+into the service that they were given for. Amounts stay the text that AWS sends.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import polars as pl
+
+from collectors.aws_client import errors_of
+from collectors.bill_dialect import Dialect, Header
+from collectors.bill_focus import AWS_TYPE, is_support
+from collectors.errors import Unavailable
+
+METRICS = ("UnblendedCost", "AmortizedCost", "UsageQuantity")
+COLUMNS = ("account", "month", "start", "end", "service", "usage_type", *METRICS, "unit", "currency")
+
+
+class CostExplorer(Protocol):
+    """The one operation that is used of botocore's client ``ce``."""
+
+    def get_cost_and_usage(self, **parameters: object) -> dict[str, Any]:
+        """One page of sums."""
+        ...
+
+
+@dataclass(slots=True)
+class RequestBudget:
+    """Counts the requests of a UTC day, across restarts."""
+
+    path: Path
+    most: int
+    usd_per_request: Decimal
+    clock: Callable[[], datetime]
+
+    def requests(self) -> int:
+        """Those of today."""
+        try:
+            said = json.loads(self.path.read_text(encoding="utf-8"))
+            return int(said["requests"]) if said["day"] == self._today() else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def cost_usd(self) -> Decimal:
+        """What today's requests cost."""
+        return self.requests() * self.usd_per_request
+
+    def take(self) -> None:
+        """One more, written down before it is sent.
+
+        Raises:
+            Unavailable: today's are used up.
+        """
+        used = self.requests()
+        if used >= self.most:
+            raise Unavailable(
+                f"Cost Explorer: {used} requests today, {self.cost_usd()} USD, which is all that"
+                " bills.cost_explorer.max_requests_per_day allows; it goes on after 00:00 UTC"
+            )
+        text = json.dumps({"day": self._today(), "requests": used + 1})
+        fresh = self.path.with_suffix(".new")
+        try:
+            fresh.write_text(text, encoding="utf-8")
+            os.replace(fresh, self.path)  # noqa: PTH105  (Path.replace hides that it is one step)
+        except OSError as error:
+            raise Unavailable(f"Cost Explorer is not asked: its requests cannot be counted ({error})") from error
+
+    def _today(self) -> str:
+        return self.clock().astimezone(UTC).date().isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class DailySums:
+    """What Cost Explorer said of some days."""
+
+    rows: pl.DataFrame
+    """Text columns :data:`COLUMNS`."""
+    estimated: bool
+    """AWS may still change them."""
+
+
+def daily_sums(client: CostExplorer, budget: RequestBudget, account: str, start: date, end: date) -> DailySums:
+    """Sums of each day from ``start`` until before ``end``.
+
+    Raises:
+        Unavailable: no answer, no permission, the day's requests are used up, or an answer of another form. What was
+            read before is thrown away: half a month would look like a whole one.
+        Misconfigured: no credentials.
+    """
+    rows: list[tuple[str, ...]] = []
+    estimated = False
+    for page in _pages(client, budget, start, end):
+        for day in page.get("ResultsByTime", ()):
+            estimated = estimated or bool(day.get("Estimated"))
+            rows += [_row(account, day["TimePeriod"], group) for group in day.get("Groups", ())]
+    return DailySums(pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row"), estimated)
+
+
+def _pages(client: CostExplorer, budget: RequestBudget, start: date, end: date) -> Iterator[dict[str, Any]]:
+    asked: dict[str, object] = {
+        "TimePeriod": {"Start": start.isoformat(), "End": end.isoformat()},
+        "Granularity": "DAILY",
+        "Metrics": list(METRICS),
+        "GroupBy": [{"Type": "DIMENSION", "Key": "SERVICE"}, {"Type": "DIMENSION", "Key": "USAGE_TYPE"}],
+    }
+    while True:
+        budget.take()
+        with errors_of("Cost Explorer", "us-east-1", "ce:GetCostAndUsage"):
+            page = client.get_cost_and_usage(**asked)
+        yield page
+        token = page.get("NextPageToken")
+        if not token:
+            return
+        if asked.get("NextPageToken") == token:
+            raise Unavailable("Cost Explorer answers the same page again and again; it is asked again later")
+        asked["NextPageToken"] = token
+
+
+def _row(account: str, period: Mapping[str, str], group: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        metrics = cast("Mapping[str, Mapping[str, str]]", group["Metrics"])
+        service, usage_type = group["Keys"]
+        start = period["Start"]
+        amounts = [metrics[name]["Amount"] for name in METRICS]
+        return (
+            account,
+            f"{start[:8]}01",
+            start,
+            period["End"],
+            service,
+            usage_type,
+            *amounts,
+            metrics["UsageQuantity"].get("Unit", ""),
+            metrics["UnblendedCost"]["Unit"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unavailable(f"Cost Explorer answered in a form that is not known ({error!r})") from error
+
+
+def _category(header: Header) -> pl.Expr:
+    service = header.text("service")
+    return (
+        pl.when(service.str.contains(r"(?i)^tax$"))
+        .then(pl.lit("tax"))
+        .when(is_support(service))
+        .then(pl.lit("support"))
+        .when(service.str.contains(r"(?i)^(?:refund|credit)"))
+        .then(pl.lit("credit"))
+        .when(service.str.contains(r"(?i)^savings plans? for "))
+        .then(pl.lit("unused_commitment"))
+        .otherwise(pl.lit("usage"))
+    )
+
+
+def _pricing(header: Header) -> pl.Expr:
+    spot = header.text("usage_type").str.contains("SpotUsage")
+    return pl.when(spot).then(pl.lit("spot")).otherwise(pl.lit("other"))
+
+
+COST_EXPLORER = Dialect(
+    name="cost-explorer",
+    needs=tuple((name,) for name in COLUMNS),
+    facts={
+        "billing_account": "account",
+        "provider": lambda _header: pl.lit("aws"),
+        "service": "service",
+        "sku": "usage_type",
+        "instance_type": lambda header: header.text("usage_type").str.extract(AWS_TYPE),
+        "category": _category,
+        "correction": lambda _header: pl.lit(value=False),
+        "pricing": _pricing,
+        "description": "usage_type",
+        "unit": "unit",
+        "currency": "currency",
+    },
+    figures={
+        "billing_start": "month",
+        "period_start": "start",
+        "period_end": "end",
+        "quantity": "UsageQuantity",
+        "billed": "UnblendedCost",
+        "effective": "AmortizedCost",
+    },
+)

@@ -1,0 +1,126 @@
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from collectors.cost_explorer import METRICS, RequestBudget, daily_sums
+from collectors.errors import Unavailable
+
+AMOUNTS = ("1.5", "1.25", "2", "Hrs", "USD")
+FIRST, SECOND, THIRD = (date(2026, 11, day) for day in (1, 2, 3))
+
+
+class Clock:
+    def __init__(self):
+        self.now = datetime(2026, 11, 2, 23, 30, tzinfo=UTC)
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def budget(tmp_path, clock):
+    return RequestBudget(tmp_path / "requests.json", 3, Decimal("0.01"), clock)
+
+
+@pytest.fixture
+def aws():
+    client = boto3.client("ce", region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+    with Stubber(client) as stubber:
+        yield client, stubber
+    client.close()
+
+
+def group(service, usage_type, billed="1.5", amortized="1.25", quantity="2", unit="Hrs"):
+    amounts = dict(zip(METRICS, (billed, amortized, quantity), strict=True))
+    units = dict(zip(METRICS, ("USD", "USD", unit), strict=True))
+    metrics = {name: {"Amount": amounts[name], "Unit": units[name]} for name in METRICS}
+    return {"Keys": [service, usage_type], "Metrics": metrics}
+
+
+def day(start, end, *groups, estimated=False):
+    period = {"Start": start.isoformat(), "End": end.isoformat()}
+    return {"TimePeriod": period, "Groups": list(groups), "Estimated": estimated}
+
+
+def asked(**more):
+    return {
+        "TimePeriod": {"Start": "2026-11-01", "End": "2026-11-03"},
+        "Granularity": "DAILY",
+        "Metrics": list(METRICS),
+        "GroupBy": [{"Type": "DIMENSION", "Key": "SERVICE"}, {"Type": "DIMENSION", "Key": "USAGE_TYPE"}],
+        **more,
+    }
+
+
+def test_each_days_sums_are_read_page_by_page(aws, budget):
+    client, stubber = aws
+    first = {"ResultsByTime": [day(FIRST, SECOND, group("Amazon EC2", "BoxUsage:p5.48xlarge"))], "NextPageToken": "2"}
+    stubber.add_response("get_cost_and_usage", first, asked())
+    last = {"ResultsByTime": [day(SECOND, THIRD, group("Tax", "NoUsageType"), estimated=True)]}
+    stubber.add_response("get_cost_and_usage", last, asked(NextPageToken="2"))
+    sums = daily_sums(client, budget, "111", FIRST, THIRD)
+    assert sums.estimated
+    assert sums.rows.rows() == [
+        ("111", "2026-11-01", "2026-11-01", "2026-11-02", "Amazon EC2", "BoxUsage:p5.48xlarge", *AMOUNTS),
+        ("111", "2026-11-01", "2026-11-02", "2026-11-03", "Tax", "NoUsageType", *AMOUNTS),
+    ]
+    assert budget.requests() == 2
+    assert budget.cost_usd() == Decimal("0.02")
+
+
+def test_requests_are_counted_across_restarts_and_capped_until_the_next_utc_day(budget, clock, tmp_path):
+    for _ in range(3):
+        budget.take()
+    again = RequestBudget(tmp_path / "requests.json", 3, Decimal("0.01"), clock)
+    with pytest.raises(
+        Unavailable, match=r"3 requests today, 0\.03 USD, which is all that .*max_requests_per_day allows"
+    ):
+        again.take()
+    clock.now = datetime(2026, 11, 3, tzinfo=UTC)
+    again.take()
+    assert again.requests() == 1
+
+
+def test_a_month_of_which_the_last_page_may_not_be_asked_is_not_half_read(aws, budget):
+    client, stubber = aws
+    page = {"ResultsByTime": [day(FIRST, SECOND, group("Amazon EC2", "x"))]}
+    for number in range(3):
+        more = {"NextPageToken": str(number)} if number else {}
+        stubber.add_response("get_cost_and_usage", {**page, "NextPageToken": str(number + 1)}, asked(**more))
+    with pytest.raises(Unavailable, match="it goes on after 00:00 UTC"):
+        daily_sums(client, budget, "111", FIRST, THIRD)
+
+
+def test_a_refusal_names_the_permission(aws, budget):
+    client, stubber = aws
+    stubber.add_client_error("get_cost_and_usage", "AccessDeniedException", "no", http_status_code=400)
+    with pytest.raises(Unavailable, match="allow ce:GetCostAndUsage in the IAM policy"):
+        daily_sums(client, budget, "111", FIRST, THIRD)
+
+
+def test_an_answer_without_an_amount_is_refused(aws, budget):
+    client, stubber = aws
+    broken = {"Keys": ["a", "b"], "Metrics": {"UnblendedCost": {"Amount": "1", "Unit": "USD"}}}
+    stubber.add_response("get_cost_and_usage", {"ResultsByTime": [day(FIRST, SECOND, broken)]}, asked())
+    with pytest.raises(Unavailable, match="in a form that is not known"):
+        daily_sums(client, budget, "111", FIRST, THIRD)
+
+
+def test_requests_that_cannot_be_counted_are_not_sent(tmp_path, clock):
+    budget = RequestBudget(tmp_path / "gone" / "requests.json", 3, Decimal("0.01"), clock)
+    with pytest.raises(Unavailable, match="its requests cannot be counted"):
+        budget.take()
+
+
+def test_a_damaged_count_begins_anew(budget):
+    budget.path.write_text("{")
+    budget.take()
+    assert budget.requests() == 1
