@@ -4,27 +4,30 @@ Only this module and the modules ``store_*`` beside it open or write a table. Th
 """
 
 import random
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from uuid import uuid4
+from datetime import UTC, date, datetime
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
+from polars.exceptions import PolarsError
 
 from ledger import tables as contract
 from ledger.store_delta import COMMITS_A_CHECKPOINT, Place, Rows, append, overwrite, rows_of, touch
 from ledger.store_disk import is_local
 from ledger.store_errors import Fenced, StoreError
 from ledger.store_migrate import MIGRATIONS, SCHEMA, Migrations, schema_of
-from ledger.store_where import Where, expression, predicate
+from ledger.store_where import Where, expression, predicate, with_days
 from ledger.tables import EPOCHS, Table, empty
 
 APP = "wattledger"
 """The application transaction that carries the leadership epoch."""
 COMMIT = "wattledger.commit"
-"""Names a commit in its own metadata, so that one whose answer was lost is known again."""
+"""The application transaction that names a commit, so that one whose answer was lost is known again."""
+ROLLED = "wattledger.rolled"
+"""The application transaction of a table whose hours became days: the ordinal of the first day that has its hours."""
 HISTORY_DAYS = 35
 TRIES = 40
 """Commits that come between are rare; this many in a row are a fault."""
@@ -85,27 +88,45 @@ class Store:
 
         Raises:
             Fenced: a newer epoch is in force.
-            StoreError: it could not be written; what stood before still stands.
+            StoreError: it could not be written, or is of a day that was rolled; what stood before still stands.
         """
         matching = predicate(table, where)
-        return self.commit(table, lambda handle, commit: overwrite(table, handle, rows, commit, predicate=matching))
+
+        def write(handle: DeltaTable, commit: CommitProperties) -> None:
+            _refuse_rolled(table, handle, where)
+            overwrite(table, handle, rows, commit, predicate=matching)
+
+        return self.commit(table, write)
 
     def append(self, table: Table, rows: Rows) -> int:
         """Add rows in one commit; returns its version. Raises as :meth:`replace` does."""
         return self.commit(table, lambda handle, commit: append(table, handle, rows, commit))
 
-    def rewrite(self, table: Table, where: Where, change: Change) -> int:
+    def rewrite(self, table: Table, where: Where, change: Change, *, rolled: date | None = None) -> int:
         """Replace the rows that match by what ``change`` makes of them; nothing that is written meanwhile is lost.
 
         ``change`` is called again when another write came between. Raises as :meth:`replace` does.
+
+        Args:
+            table: The table.
+            where: What is handed to ``change``, and replaced.
+            change: A pure function of those rows.
+            rolled: With this commit the days before that one have no hours any more.
         """
         matching, within = predicate(table, where), expression(table, where)
 
         def write(handle: DeltaTable, commit: CommitProperties) -> None:
             rows = change(self.scan(table, handle.version()).filter(within))
+            if rolled is not None:
+                _also(commit, ROLLED, max(rolled.toordinal(), handle.transaction_version(ROLLED) or 0))
             overwrite(table, handle, rows, commit, predicate=matching)
 
         return self.commit(table, write)
+
+    def rolled_before(self, table: Table) -> date | None:
+        """Days before it have one row a day in place of their hours; None: all have their hours."""
+        handle = self.place.open(table)
+        return None if handle is None else _rolled_before(handle)
 
     def claim_epoch(self) -> int:
         """Become the writer: the last epoch of all tables plus one, written into each; earlier writers are shut out.
@@ -115,12 +136,11 @@ class Store:
             NewerTable: a table is of a newer wattledger, whose leadership is left alone.
             StoreError: a table could not be written.
         """
-        self._refuse_unconditional_put()
         for attempt in range(TRIES):
             handle = self.place.open_or_create(EPOCHS)
             claimed = max(self._epoch_of(table) for table in (EPOCHS, *self._tables)) + 1
             row = pl.DataFrame({"epoch": [claimed], "claimed_at": [datetime.now(UTC)]}, schema=EPOCHS.schema)
-            mark = uuid4().hex
+            mark = _mark()
             try:
                 append(EPOCHS, handle, row, _bearing(claimed, mark))
             except (DeltaError, OSError) as error:
@@ -138,14 +158,14 @@ class Store:
 
         ``write`` is called again upon the newer version when another commit came between. Raises as :meth:`replace`.
         """
-        mark = uuid4().hex
+        mark = _mark()
         for attempt in range(TRIES):
-            handle = self._open_to_write(table, migrate=migrate)
+            handle = self.open_to_write(table, migrate=migrate)
             before = handle.version()
             landed: int | None = before + 1
             try:
                 write(handle, _bearing(self.epoch, mark))
-            except (DeltaError, OSError) as error:
+            except (DeltaError, OSError, PolarsError) as error:
                 landed = self._landed(table, before, mark, error)
             if landed is not None:
                 return self._finish(table, landed)
@@ -154,18 +174,18 @@ class Store:
             f"cannot write {table.name} at {self.place.uri(table)}: another writer was quicker {TRIES} times; run one"
         )
 
-    def _open_to_write(self, table: Table, *, migrate: bool) -> DeltaTable:
+    def open_to_write(self, table: Table, *, migrate: bool = True) -> DeltaTable:
+        """The table as of now, made or migrated where need be, and not fenced. Raises as :meth:`replace` does."""
         handle = self.place.open_or_create(table)
         if migrate and schema_of(handle) < self.place.migrations.version:
             self._migrate(table)
-            return self._open_to_write(table, migrate=True)
+            return self.open_to_write(table, migrate=True)
         self._refuse_if_fenced(handle)
         return handle
 
     def _migrate(self, table: Table) -> None:
         def write(handle: DeltaTable, commit: CommitProperties) -> None:
-            step = Transaction(SCHEMA, self.place.migrations.version)
-            commit.app_transactions = [*(commit.app_transactions or []), step]
+            _also(commit, SCHEMA, self.place.migrations.version)
             rows = self.scan(table, handle.version())
             overwrite(table, handle, rows, commit, predicate=None, new_schema=True)
 
@@ -177,18 +197,18 @@ class Store:
             self.place.checkpoint(table)
         return version
 
-    def _landed(self, table: Table, before: int, mark: str, error: Exception) -> int | None:
+    def _landed(self, table: Table, before: int, mark: int, error: Exception) -> int | None:
         """The version of a commit that failed or whose answer was lost; None: another came between, try again.
 
         Raises:
             StoreError: it failed for another reason.
         """
-        now = self.place.open_or_create(table)
-        since = now.history(now.version() - before) if now.version() > before else []
-        for entry in since:
-            if entry.get(COMMIT) == mark:
-                return int(entry["version"])
-        if not since or not isinstance(error, CommitFailedError):
+        now = self.place.open_or_create(table).version()
+        for version in range(before + 1, now + 1):
+            commit = self.place.open(table, version)
+            if commit is not None and commit.transaction_version(COMMIT) == mark:
+                return version
+        if now == before or not isinstance(error, CommitFailedError):
             raise self.place.explained(f"write {table.name}", table, error) from error
         return None
 
@@ -206,28 +226,34 @@ class Store:
                 " nothing was written; stop this process, it may come back as a stand-by"
             )
 
-    def _refuse_unconditional_put(self) -> None:
-        """Refuse a bucket where the later of two commits of one version would silently take the former's place."""
-        if is_local(self.place.root):
-            return
-        first, second = (self.place.open_or_create(EPOCHS) for _ in range(2))
-        try:
-            touch(first, _bearing(None, uuid4().hex))
-            touch(second, _bearing(None, uuid4().hex))
-        except CommitFailedError:
-            return
-        except (DeltaError, OSError) as error:
-            raise self.place.explained("write epochs", EPOCHS, error) from error
-        raise StoreError(
-            f"the store at {self.place.root} overwrites what must be written once (If-None-Match is ignored): two"
-            " writers would lose each other's hours; use a store with conditional writes: Amazon S3, a current MinIO"
-        )
 
-
-def _bearing(epoch: int | None, mark: str) -> CommitProperties:
+def _bearing(epoch: int | None, mark: int) -> CommitProperties:
     """A commit that fails when any other came between: no rebase, no second try."""
     epochs = [] if epoch is None else [Transaction(APP, epoch)]
-    return CommitProperties(custom_metadata={COMMIT: mark}, max_commit_retries=0, app_transactions=epochs)
+    return CommitProperties(max_commit_retries=0, app_transactions=[*epochs, Transaction(COMMIT, mark)])
+
+
+def _mark() -> int:
+    return secrets.randbits(62)
+
+
+def _also(commit: CommitProperties, name: str, version: int) -> None:
+    commit.app_transactions = [*(commit.app_transactions or []), Transaction(name, version)]
+
+
+def _rolled_before(handle: DeltaTable) -> date | None:
+    ordinal = handle.transaction_version(ROLLED)
+    return None if ordinal is None else date.fromordinal(ordinal)
+
+
+def _refuse_rolled(table: Table, handle: DeltaTable, where: Where) -> None:
+    before = _rolled_before(handle)
+    days = [day for day in with_days(table, where).get("day", ()) if isinstance(day, date)]
+    if before is not None and days and min(days) < before:
+        raise StoreError(
+            f"{table.name} of {min(days)} was rolled into days (all before {before} are): its hours cannot be replaced;"
+            " book the difference on a later day, or read a version from before"
+        )
 
 
 def _pause(attempt: int) -> None:

@@ -68,6 +68,10 @@ _REMEDIES = (
         "the store does not answer: check AWS_ENDPOINT_URL and the network; it is tried again",
     ),
     (
+        r"conversion from .* failed",
+        "a value does not fit its column, so nothing was written: put it right where it comes from",
+    ),
+    (
         r"rows failed validation check",
         "rows lie outside of what they were to replace: a fault of the program, report it with this line",
     ),
@@ -108,6 +112,7 @@ def explained(doing: str, uri: str, error: BaseException, secrets: Iterable[str]
 def _one_line(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
+    text = re.sub(r"(C Data interface error: )+", "", text)
     text = re.sub(r"\x1b\[[0-9;]*m|↳", " ", text)
     text = re.sub(r"<\?xml.*?<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1: \2", text, flags=re.DOTALL)
     text = re.sub(r"\b(AKIA|ASIA)[A-Z0-9]{12,}|(?i:(signature|token|secret)=)[^\s&]+", "***", text)

@@ -29,8 +29,7 @@ def expression(table: Table, where: Where) -> pl.Expr:
     """The same condition for a frame of the table; raises as :func:`predicate` does."""
     predicate(table, where)
     lists = with_days(table, where)
-    within = (pl.col(name).is_in(pl.Series(values, dtype=table.schema[name])) for name, values in lists.items())
-    return pl.all_horizontal(pl.lit(value=True), *within)
+    return pl.all_horizontal(pl.lit(value=True), *(_within(table, name, values) for name, values in lists.items()))
 
 
 def with_days(table: Table, where: Where) -> Where:
@@ -39,6 +38,13 @@ def with_days(table: Table, where: Where) -> Where:
         return where
     days = {value.astimezone(UTC).date() for value in where["hour_utc"] if isinstance(value, datetime)}
     return {"day": sorted(days), **where}
+
+
+def _within(table: Table, name: str, values: Sequence[Value]) -> pl.Expr:
+    series = pl.Series(values, dtype=table.schema[name])
+    if len(series) == 1:  # an equality prunes files, a list of one does not
+        return pl.col(name) == pl.lit(series.item(), dtype=table.schema[name])
+    return pl.col(name).is_in(pl.lit(series).implode())
 
 
 def _texts(table: Table, name: str, values: Sequence[Value]) -> str:
