@@ -8,7 +8,13 @@ import click
 
 @click.group()
 def schedule() -> None:
-    """Scheduled scaling: what a window means."""
+    """Scheduled scaling: what a window means.
+
+    \b
+    Examples
+      wattledger schedule check 'Mon-Fri 07:30-20:30 Europe/Berlin'
+      wattledger schedule check 'Mon-Fri 20:00-07:00, Sat-Sun' --timezone Asia/Tokyo --at 2026-11-22T03:00:00Z
+    """  # noqa: D301  (\b is click's mark for text that keeps its lines)
 
 
 @schedule.command()
