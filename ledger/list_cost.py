@@ -25,7 +25,7 @@ PRICED_COLUMNS = ("hour_utc", "node", "instance_id", "gpu_model", "price_id", "n
 _NODE_HOUR = ["hour_utc", "node", "instance_id"]
 _ROW = ("gpu_uuid", "mig", "holder_kind", "holder", "account", "method", "_used")
 _COLUMNS: Columns = {**COST.schema, "gpu_ns": pl.Int64}
-_CODES = ["_unit", "_model", "_price"]
+_RUN = [*_NODE_HOUR, "gpu_model", "price_id"]
 
 
 def list_cost(
@@ -52,10 +52,10 @@ def list_cost(
         COST rows, with ``gpu_ns`` beside them (null on rows of account ``host``): usage rows that differ in their
         energy's method only, or only in an agent's price that was not used, are one row.
     """
-    rows = _coded(usage if in_order else usage.sort(ORDER))
-    groups = _groups(rows, node_hours, priced, notes)
-    wholes = _wholes(groups, split)
-    rows = _merged(rows.join(_whole_of_code(groups, wholes), on=_CODES, how="left", maintain_order="left"))
+    rows = (usage if in_order else usage.sort(ORDER)).with_columns(pl.struct(_RUN).rle_id().alias("_run"))
+    runs = _runs(rows, node_hours, priced, notes)
+    wholes = _wholes(runs, split)
+    rows = _merged(_with_wholes(rows, runs, wholes))
     split_rows = apportion_over(
         rows.lazy().with_row_index("_row"),
         whole="_whole",
@@ -67,28 +67,21 @@ def list_cost(
     return _cost_rows([split_rows.collect(), _host_rows(rows, wholes)])
 
 
-def _coded(usage: pl.DataFrame) -> pl.DataFrame:
-    """With numbers in place of what is long to compare."""
-    return usage.with_columns(
-        pl.struct(_NODE_HOUR).rle_id().alias("_unit"),
-        pl.col("gpu_model").cast(pl.Categorical).to_physical().alias("_model"),
-        pl.col("price_id").cast(pl.Categorical).to_physical().alias("_price"),
-    )
-
-
-def _groups(rows: pl.DataFrame, node_hours: pl.DataFrame, priced: pl.DataFrame, notes: pl.DataFrame) -> pl.DataFrame:
-    """One row for each node-hour, model and agent's price: time, prices, control figures."""
+def _runs(rows: pl.DataFrame, node_hours: pl.DataFrame, priced: pl.DataFrame, notes: pl.DataFrame) -> pl.DataFrame:
+    """One row for each run of rows of one node-hour, model and agent's price: time, prices, control figures."""
     facts = node_hours.select(*_NODE_HOUR, "existed_ns", "gpu_count", "vcpus", "memory_mib")
     asked = priced.select(*_NODE_HOUR, "gpu_model", ledger_id="price_id", node_nano="nano_usd_per_node_hour").filter(
         pl.col("node_nano").is_not_null()
     )
     noted = notes.select("price_id", gpu_nano="nano_usd_per_gpu_hour").unique("price_id", keep="first")
     return (
-        rows.group_by(_CODES)
-        .agg(pl.col(*_NODE_HOUR, "gpu_model", "price_id").first(), ns=pl.col("gpu_ns").cast(pl.Int128).sum())
-        .join(facts, on=_NODE_HOUR, how="left")
-        .join(asked, on=[*_NODE_HOUR, "gpu_model"], how="left")
-        .join(noted, on="price_id", how="left")
+        rows.group_by("_run")
+        .agg(pl.col(_RUN).first(), ns=pl.col("gpu_ns").cast(pl.Int128).sum())
+        .sort("_run")
+        .with_columns(pl.struct(_NODE_HOUR).rle_id().alias("_unit"))
+        .join(facts, on=_NODE_HOUR, how="left", maintain_order="left")
+        .join(asked, on=[*_NODE_HOUR, "gpu_model"], how="left", maintain_order="left")
+        .join(noted, on="price_id", how="left", maintain_order="left")
         .with_columns(
             _used=pl.when(pl.col("node_nano").is_not_null())
             .then("ledger_id")
@@ -102,12 +95,12 @@ def _groups(rows: pl.DataFrame, node_hours: pl.DataFrame, priced: pl.DataFrame, 
     )
 
 
-def _wholes(groups: pl.DataFrame, split: NodeSplit) -> pl.DataFrame:
+def _wholes(runs: pl.DataFrame, split: NodeSplit) -> pl.DataFrame:
     """One row for each node-hour, model and price that is used: what its GPUs cost, and what its host costs."""
     of_node = pl.col("node_nano").is_not_null()
     numerator = pl.when(of_node.first()).then(pl.col("numerator").first()).otherwise(pl.col("numerator").sum())
     known = pl.col("numerator").is_not_null().all()
-    summed = groups.group_by("_unit", "gpu_model", "_used").agg(
+    summed = runs.group_by("_unit", "gpu_model", "_used").agg(
         pl.when(known).then(numerator).alias("numerator"),
         pl.col("gpu_count", "vcpus", "memory_mib").first(),
     )
@@ -129,23 +122,24 @@ def _wholes(groups: pl.DataFrame, split: NodeSplit) -> pl.DataFrame:
     )
 
 
-def _whole_of_code(groups: pl.DataFrame, wholes: pl.DataFrame) -> pl.DataFrame:
-    of_group = wholes.select("_unit", "gpu_model", "_used", "_group", "_whole")
-    return (
-        groups.select(*_CODES, "gpu_model", "_used")
-        .join(of_group, on=["_unit", "gpu_model", "_used"])
-        .select(*_CODES, "_used", "_group", "_whole")
+def _with_wholes(rows: pl.DataFrame, runs: pl.DataFrame, wholes: pl.DataFrame) -> pl.DataFrame:
+    """The rows with what they are apportioned from; a run's number is its place among the runs."""
+    key = ["_unit", "gpu_model", "_used"]
+    of_run = runs.select(key).join(wholes.select(*key, "_group", "_whole"), on=key, how="left", maintain_order="left")
+    columns = [of_run[name].gather(rows["_run"]).alias(name) for name in ("_used", "_group", "_whole", "_unit")]
+    return rows.with_columns(
+        column.set_sorted() if column.name == "_group" and column.is_sorted() else column for column in columns
     )
 
 
 def _merged(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that are one in cost; as the rows are sorted they follow each other."""
-    run = pl.struct("_unit", *_ROW).rle_id()
-    if rows.is_empty() or rows.select(run.last()).item() == rows.height - 1:
+    same = pl.struct("_unit", *_ROW).rle_id()
+    if rows.is_empty() or rows.select(same.last()).item() == rows.height - 1:
         return rows
     others = [name for name in rows.columns if name not in {"gpu_ns", "_used", "_group", "_whole"}]
-    merged = rows.with_columns(run.alias("_run")).group_by("_run", "_used", "_group", "_whole", maintain_order=True)
-    return merged.agg(pl.col(others).first(), pl.col("gpu_ns").sum()).drop("_run")
+    merged = rows.with_columns(same.alias("_same")).group_by("_same", "_used", "_group", "_whole", maintain_order=True)
+    return merged.agg(pl.col(others).first(), pl.col("gpu_ns").sum()).drop("_same")
 
 
 def _host_rows(rows: pl.DataFrame, wholes: pl.DataFrame) -> pl.DataFrame:
