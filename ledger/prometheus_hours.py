@@ -13,7 +13,7 @@ from collectors.clock import NS_PER_HOUR
 from ledger.accounts import Account, EnergyMethod, Method
 from ledger.agent_hours import AgentHour
 from ledger.apportion import apportion
-from ledger.hours import Amount, CellKey, DeviceHour, HolderKey, HolderNote, HourBook, NodeNote, RowKey, encode
+from ledger.hours import Amount, CellKey, DeviceHour, HolderKey, HolderNote, HourBook, NodeNote, RowKey, WorkKey, encode
 
 PROMETHEUS = "prometheus"
 NOBODY = ("", "")
@@ -43,9 +43,11 @@ def agent_hour(
     devices: Mapping[str, DeviceEstimate],
     holders: Mapping[HolderKey, HolderNote],
     facts: NodeNote,
+    *,
+    work: Mapping[WorkKey, int] | None = None,
 ) -> AgentHour:
     """One node's hour as estimated; a device never gets more than the hour, its cells then shrink alike."""
-    book = HourBook(hour_s=hour_s, node_facts=facts)
+    book = HourBook(hour_s=hour_s, node_facts=facts, work=dict(work or {}))
     book.holders.update(holders)
     for uuid, device in sorted(devices.items()):
         keys = sorted(device.cells)
