@@ -179,7 +179,7 @@ def touch(handle: DeltaTable, commit: CommitProperties) -> None:
 def _stream(table: Table, rows: Rows) -> _Stream:
     if isinstance(rows, pl.DataFrame):
         return conform(table, rows.lazy()).collect()
-    return conform(table, rows).collect_batches(lazy=True, maintain_order=False, engine="streaming")
+    return conform(table, rows).collect_batches(lazy=True, maintain_order=True, engine="streaming")
 
 
 def _pruned_by(table: Table) -> list[str]:

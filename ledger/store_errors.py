@@ -80,7 +80,7 @@ _REMEDIES = (
         "that version is not kept any more, or never was: read a later one, and raise ledger.history_days",
     ),
     (
-        r"json error|truncated record|parse",
+        r"json error|truncated record",
         "the table's log is damaged: restore the ledger from its backup, or take the last file of _delta_log away",
     ),
     (

@@ -109,7 +109,8 @@ def _compact_part(store: Store, table: Table, where: Where) -> bool:
 
 
 def _sorted(table: Table, rows: pl.LazyFrame) -> pl.DataFrame:
-    return rows.sort(table.key).collect()
+    in_order = rows.sort(table.key).collect(engine="streaming")
+    return in_order.rechunk()  # deltalake keeps the order within a batch, not that of batches
 
 
 def _change(entry: Mapping[str, Any]) -> Change:

@@ -41,6 +41,23 @@ def test_compaction_makes_one_file_a_day_sorted_by_hour_and_node(store):
         assert stored.equals(stored.sort("hour_utc", "node"))
 
 
+def test_a_day_of_many_batches_is_sorted_throughout(tmp_path):
+    store = Store(str(tmp_path))
+    number = pl.int_range(0, 150_000, eager=True)
+    rows = pl.LazyFrame({"existed_ns": number.shuffle(7)}).with_columns(
+        hour_utc=pl.lit(HOUR_5) + pl.duration(hours=pl.col("existed_ns") % 3),
+        node=pl.format("n{}", pl.col("existed_ns") // 3),
+        day=FIRST,
+    )
+    for part in (rows.head(90_000), rows.tail(60_000)):
+        store.append(NODE_HOURS, part)
+    compact(store, NODE_HOURS, [FIRST])
+    (path,) = files(store)
+    stored = pl.read_parquet(path, hive_partitioning=False).select("hour_utc", "node")
+    assert stored.equals(stored.sort("hour_utc", "node"))
+    assert stored.height == 150_000
+
+
 def test_what_is_one_file_already_is_left_alone(store):
     compact(store, NODE_HOURS, [FIRST])
     version = store.version(NODE_HOURS)
