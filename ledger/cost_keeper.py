@@ -1,0 +1,97 @@
+"""Keeps the table ``cost`` in step with the bill: hours that a bill's lines touch are made again when either changed.
+
+Owns when that is so. It compares the tables with the versions that it last worked from, so nothing has to be announced
+to it, and a death at any moment is made up for by the next run. What no bill has reached stands as the keeper of the
+books made it. Must never touch an hour that has become part of a day.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+
+import polars as pl
+
+from ledger.carbon import with_carbon
+from ledger.cost_changes import INPUTS, Changed, Versions, changes
+from ledger.costing import Costing, CostRules
+from ledger.list_costing import new_prices
+from ledger.reconcile import reconcile
+from ledger.remake import existence_for, touching
+from ledger.store import Store
+from ledger.store_progress import note_progress, progress
+from ledger.tables import CHARGES, COST, NODE_HOURS, PRICES, TIME, USAGE
+
+WHAT = "cost"
+"""The name of its progress."""
+_NODE_HOUR = ("hour_utc", "node", "instance_id")
+_BILLED_AHEAD = timedelta(days=40)
+"""A line may be billed in the month before its period."""
+
+
+class CostKeeper:
+    """Makes cost of the hours that changed.
+
+    Args:
+        store: the ledger.
+        rules: prices, carbon, split.
+    """
+
+    def __init__(self, store: Store, rules: CostRules) -> None:
+        self._store = store
+        self._costing = Costing(store, rules)
+        self._longest: tuple[int | None, timedelta] = None, timedelta(0)
+
+    def run(self, now: datetime) -> Sequence[datetime]:
+        """Make what is not as its inputs are; returns the hours made, ascending.
+
+        Raises:
+            StoreError: a table could not be read or written; the next run does what is left.
+            Misconfigured: as of :meth:`ledger.costing.Costing.cost`.
+        """
+        inputs = {table.name: self._store.version(table) for table in INPUTS}
+        former: Versions = progress(self._store, WHAT)
+        if former == inputs:
+            return ()
+        changed = changes(self._store, former, inputs)
+        rolled = self._store.rolled_before(COST)
+        hours = [hour for hour in changed.hours if rolled is None or hour.date() >= rolled]
+        for day in _days(hours):
+            self._make(day, changed, inputs)
+        if hours or any(former.get(name) != inputs[name] for name in inputs if name != NODE_HOURS.name):
+            note_progress(self._store, WHAT, inputs, now)
+        return hours
+
+    def _make(self, hours: Sequence[datetime], changed: Changed, inputs: Versions) -> None:
+        within = pl.col("hour_utc").is_in(pl.Series(hours, dtype=TIME).implode())
+        of_day = pl.col("day") == hours[0].date()
+        every = self._store.scan(NODE_HOURS, inputs[NODE_HOURS.name])
+        node_hours = every.filter(of_day, within).collect()
+        booked = self._store.scan(USAGE).filter(of_day, within)
+        # rows whose register is not written yet are not booked
+        usage = booked.join(node_hours.lazy().select(_NODE_HOUR), on=_NODE_HOUR, how="semi").collect()
+        listed = self._costing.listed(usage, node_hours, self._store.scan(PRICES).collect(), changed.repriced)
+        prices = new_prices(listed.prices, self._store)
+        if prices.height:
+            self._store.append(PRICES, prices)
+        charges = self._charges(hours, inputs[CHARGES.name]).collect(engine="streaming")
+        existed = existence_for(charges, every, changed.last_known)
+        cost = reconcile(listed.cost.lazy(), charges.lazy(), existed.lazy(), hours)
+        rows = with_carbon(cost, usage.lazy(), self._costing.rules.carbon).collect()
+        self._store.replace(COST, rows, {"hour_utc": list(hours)})
+
+    def _charges(self, hours: Sequence[datetime], version: int | None) -> pl.LazyFrame:
+        """Lines whose period touches the hours. A line stands in the bill of its period's month, or a later one; so of
+        older bills only those are read whose lines may be long enough.
+        """
+        lines = self._store.scan(CHARGES, version)
+        if self._longest[0] != version:
+            longest = lines.select((pl.col("period_end") - pl.col("period_start")).max()).collect().item()
+            self._longest = version, longest or timedelta(0)
+        first, end = min(hours), max(hours) + timedelta(hours=1)
+        oldest = (first - self._longest[1] - _BILLED_AHEAD).date().replace(day=1)
+        return touching(lines.filter(pl.col("month") >= pl.lit(oldest)), first, end)
+
+
+def _days(hours: Sequence[datetime]) -> Iterator[list[datetime]]:
+    for _, day in groupby(hours, key=lambda hour: hour.date()):
+        yield list(day)
