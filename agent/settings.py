@@ -1,8 +1,9 @@
 """Settings of the node agent."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from collectors.setting import BaseModel, ConfigDict, Field
+from collectors.setting import BaseModel, ConfigDict, Field, field_validator
 
 
 class AgentSettings(BaseModel):
@@ -36,3 +37,19 @@ class AgentSettings(BaseModel):
     """The cluster's name in the books, to tell nodes of several clusters apart; empty where there is one."""
     data_dir: Path = Path("wattledger-data")
     """Directory of state and journal. One directory belongs to one node and one source, measured or simulated."""
+    push_url: str | None = None
+    """Controller that the open hour is sent to when the agent is told to end, such as
+    `http://wattledger-controller:9478`, so that a node that goes away takes no minutes with it. Null: to nobody."""
+    push_token_file: Path | None = None
+    """File with the controller's `controller.push_token_file`, read when it is needed."""
+    push_ca_file: Path | None = None
+    """What the controller's certificate is signed with; null trusts the system's authorities."""
+    push_timeout_seconds: float = Field(default=5.0, ge=0.5, le=25)
+    """For the whole of it. A pod that ends has 30 s, unless its grace period says otherwise."""
+
+    @field_validator("push_url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is not None and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+            raise ValueError("allowed: an http or https address, such as http://wattledger-controller:9478, or null")
+        return url

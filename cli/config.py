@@ -1,4 +1,4 @@
-"""The settings of a node as one value: what there is to set, by section."""
+"""The settings of node and controller as one value: what there is to set, by section."""
 
 from agent.economics_settings import EconomicsSettings
 from agent.settings import AgentSettings
@@ -6,8 +6,13 @@ from cli.kube_settings import KubernetesSettings
 from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
 from collectors.serving_settings import ServingSettings
 from collectors.setting import BaseModel, ConfigDict
+from controller.settings import ControllerSettings
 from exporters.metric_settings import MetricsSettings
 from exporters.server_settings import ServerSettings
+from ledger.bill_settings import BillSettings
+from ledger.budget_settings import BudgetSettings
+from ledger.carbon_settings import CarbonSettings
+from ledger.ledger_settings import LedgerSettings
 from ledger.price_settings import PriceSettings
 
 
@@ -26,3 +31,8 @@ class Config(BaseModel):
     kubernetes: KubernetesSettings = KubernetesSettings()
     serving: ServingSettings = ServingSettings()
     economics: EconomicsSettings = EconomicsSettings()
+    controller: ControllerSettings = ControllerSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    bills: BillSettings = BillSettings()
+    carbon: CarbonSettings = CarbonSettings()
+    budgets: BudgetSettings = BudgetSettings()

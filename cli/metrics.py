@@ -49,7 +49,8 @@ def _show(words: tuple[str, ...]) -> None:
 
 
 def _labels(metric: Metric) -> str:
-    names = ("node", *("holder" if label == HOLDER else label for label in metric.labels))
+    names = ["holder" if label == HOLDER else label for label in metric.labels]
+    names = names if metric.of_fleet else ["node", *names]
     return "{" + ", ".join(names) + "}"
 
 

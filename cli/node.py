@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -27,10 +26,11 @@ from agent.opening import open_books
 from agent.poller import Poller
 from agent.sampler import Sampler
 from agent.store import StateStore
+from cli.books_child import NodeBooks
 from cli.config import Config
 from cli.kube_settings import runs_in_kubernetes
 from cli.node_note import node_note
-from cli.node_options import NodeOptions, Simulation
+from cli.node_options import NodeOptions, Simulation, data_dir
 from cli.node_prices import NodePrices
 from cli.process_memory import collect_rarely
 from cli.serving_node import serving_node
@@ -75,14 +75,16 @@ class Node:
     """A node that runs: the agent's thread and the server."""
 
     agent: NodeAgent
+    app: AgentApp
     server: RunningServer
     stop: threading.Event
     thread: threading.Thread
 
-    def end(self) -> None:
-        """Stop sweeping, save, stop serving."""
+    def end(self, before_closing: Callable[[], None] = lambda: None) -> None:
+        """Stop sweeping, save, let others read the last of it, stop serving."""
         self.stop.set()
         self.thread.join()
+        before_closing()
         self.server.close()
 
 
@@ -94,13 +96,14 @@ def run_node(options: NodeOptions) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     node = start_node(options)
+    books = NodeBooks.beside(node.app, node.server, options) if options.books else None
     collect_rarely()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _setter(ended))
     while not ended.wait(3600):
         pass
-    node.end()
+    node.end((lambda: None) if books is None else books.end)
     return 0
 
 
@@ -114,7 +117,7 @@ def start_node(options: NodeOptions) -> Node:
         if reason is not None:
             click.echo(f"{reason}\nSimulating a machine instead; nothing shown is measured.")
             source, simulation = None, Simulation()
-    folder = _data_dir(config, simulated=simulation is not None)
+    folder = data_dir(config, simulated=simulation is not None)
     name = _node_name(config)
     source_name = "simulated" if simulation else "nvml"
     store = StateStore(folder, name, source_name, series_cap=config.agent.series_cap)
@@ -174,7 +177,7 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
         watch_notices(agent, sources.identity.provider, stop)
     if sources.dcgm is not None:
         Poller("dcgm", sources.dcgm.read, config.dcgm.interval_seconds, sources.clock, agent.collectors).start(stop)
-    return Node(agent, server, stop, thread)
+    return Node(agent, app, server, stop, thread)
 
 
 def _setter(event: threading.Event) -> Callable[[int, FrameType | None], None]:
@@ -191,14 +194,6 @@ def _missing_driver(source: NvmlSource) -> str | None:
     except Unavailable as error:
         return str(error)
     return None
-
-
-def _data_dir(config: Config, *, simulated: bool) -> Path:
-    """The directory chosen, or one of the figures' own kind."""
-    folder = config.agent.data_dir
-    if simulated and "data_dir" not in config.agent.model_fields_set:
-        return folder.with_name(f"{folder.name}-simulated")
-    return folder
 
 
 def _measured(config: Config, source: NvmlSource) -> _Sources:

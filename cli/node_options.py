@@ -39,6 +39,18 @@ class NodeOptions:
     """Simulate, driver or not."""
     simulate_without_driver: bool = False
     """Where there is no driver, say so and simulate; otherwise wait for one."""
+    books: bool = False
+    """Keep books as well, in a controller beside the agent."""
+    config_file: Path | None = None
+    """What the configuration was read from."""
+
+
+def data_dir(config: "Config", *, simulated: bool) -> Path:
+    """The directory chosen, or one of the figures' own kind."""
+    folder = config.agent.data_dir
+    if simulated and "data_dir" not in config.agent.model_fields_set:
+        return folder.with_name(f"{folder.name}-simulated")
+    return folder
 
 
 def config_option(command: Callable[..., R]) -> Callable[..., R]:

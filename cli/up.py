@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def up(config: "Config", simulate: bool, scenario: Path | None, speed: float | None, seed: int | None) -> None:  # noqa: FBT001  (click gives options by name)
     """Measure this machine's GPUs, or simulate some where there is no driver; serve page and metrics.
 
-    The page is at http://127.0.0.1:9477/, Prometheus metrics are at /metrics. Nothing is ever set on a GPU.
+    The page is at http://127.0.0.1:9477/, Prometheus metrics are at /metrics. Nothing is ever set on a GPU. Books are
+    kept in the data directory and served at http://127.0.0.1:9478/api/v1/ where wattledger[controller] is installed.
     --scenario, --speed and --seed imply --simulate; a simulation says so on every surface and keeps books of its own.
 
     \b
@@ -38,6 +39,8 @@ def up(config: "Config", simulate: bool, scenario: Path | None, speed: float | N
     keep_memory_down()
     from cli.node import run_node  # noqa: PLC0415  (--help needs no node)
 
+    config_file = click.get_current_context().params.get("config_file")
     wanted = simulate or any(given is not None for given in (scenario, speed, seed))
     simulation = Simulation(scenario, speed or 1.0, seed or 0) if wanted else None
-    raise SystemExit(run_node(NodeOptions(config, simulation, simulate_without_driver=True)))
+    options = NodeOptions(config, simulation, simulate_without_driver=True, books=True, config_file=config_file)
+    raise SystemExit(run_node(options))

@@ -47,6 +47,7 @@ class Resource:
     field_selector: str = ""
     dropped: frozenset[str] = frozenset({"managedFields"})
     """Keys, at any depth, whose objects and lists are dropped while reading; strings under them stay."""
+    label_selector: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class KubeApi:
             resourceVersion=resource_version,
             timeoutSeconds=str(seconds),
             fieldSelector=resource.field_selector,
+            labelSelector=resource.label_selector,
         )
         deadline = Deadline(seconds + _GRACE_SECONDS, stop)
         answer = self._transport.open("watch", resource.path, query, deadline)
@@ -152,6 +154,7 @@ class KubeApi:
         return _query(
             limit=str(self._page_objects),
             fieldSelector=resource.field_selector,
+            labelSelector=resource.label_selector,
             resourceVersion=first,
             # without it a version together with a limit means that very version
             resourceVersionMatch="NotOlderThan" if first else "",

@@ -54,6 +54,14 @@ def in_cluster(environ: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Ku
     return KubeEndpoint(f"https://{f'[{host}]' if ':' in host else host}:{port}", folder / "token", folder / "ca.crt")
 
 
+def own_namespace(folder: Path = SERVICE_ACCOUNT) -> str:
+    """The namespace of the pod that this process runs in; ``default`` elsewhere."""
+    try:
+        return (folder / "namespace").read_text(encoding="utf-8").strip() or "default"
+    except OSError:
+        return "default"
+
+
 def read_token(file: Path) -> str:
     """The token that the file holds now.
 

@@ -59,11 +59,11 @@ def escape(value: str) -> str:
 
 
 class SeriesCache:
-    """The series of one metric on one node: each ``name{labels} `` is built once and kept while it is in use.
+    """The series of one metric on one node, or of the fleet: each ``name{labels} `` is built once and kept in use.
 
     Args:
         metric: the declaration.
-        node: the value of the label ``node``.
+        node: the value of the label ``node``; nothing to a metric of the fleet.
         holder_labels: names of the holder labels of this installation.
         dimensions: names of labels that the installation adds after the declared ones.
     """
@@ -78,8 +78,8 @@ class SeriesCache:
     ) -> None:
         self.metric = metric
         names = (*metric.label_names(holder_labels), *dimensions)
-        self._names = names[1:]
-        self._head = f'{metric.name}{{{NODE}="{escape(node)}"'
+        self._names = names if metric.of_fleet else names[1:]
+        self._head = () if metric.of_fleet else (f'{NODE}="{escape(node)}"',)
         self._known: dict[Labels, str] = {}
 
     def prefix(self, *values: str) -> str:
@@ -113,8 +113,9 @@ class SeriesCache:
     def _build(self, values: Labels) -> str:
         if len(values) != len(self._names):
             raise ValueError(f"{self.metric.name} has labels {self._names}, got {len(values)} values: {values}")
-        labels = "".join([f',{name}="{escape(value)}"' for name, value in zip(self._names, values, strict=True)])
-        built = self._known[values] = f"{self._head}{labels}}} "
+        own = [f'{name}="{escape(value)}"' for name, value in zip(self._names, values, strict=True)]
+        labels = ",".join([*self._head, *own])
+        built = self._known[values] = f"{self.metric.name}{{{labels}}} " if labels else f"{self.metric.name} "
         return built
 
 

@@ -31,6 +31,10 @@ _CLOSING_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.25
 
 
+class AddressTaken(Misconfigured):
+    """Another process listens there."""
+
+
 class RunningServer:
     """A server at work in threads of its own."""
 
@@ -91,7 +95,8 @@ def _bind(settings: ServerSettings, site: Routes, tls: Watched[ssl.SSLContext] |
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return _Server(family, address, site, settings, tls)
     except OSError as error:
-        raise Misconfigured(f"{section}.listen {settings.listen}: {_bind_problem(error)}") from error
+        kind = AddressTaken if error.errno == errno.EADDRINUSE else Misconfigured
+        raise kind(f"{section}.listen {settings.listen}: {_bind_problem(error)}") from error
 
 
 def _bind_problem(error: OSError) -> str:

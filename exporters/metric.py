@@ -58,7 +58,7 @@ class Metric:
     unit: Unit
     """The base unit that the name carries; empty for counts, flags and infos."""
     labels: tuple[str, ...]
-    """The labels after ``node``; :data:`HOLDER` stands for the holder labels."""
+    """The labels after ``node``, where it bears that; :data:`HOLDER` stands for the holder labels."""
     help: str
     """One sentence for the reader of a dashboard."""
     since: str
@@ -69,10 +69,12 @@ class Metric:
     """Where not empty, its group adds these values of its label alone; all others are always shown."""
     stands_in_for: str = ""
     """A metric without the prefix; where a device or holder lacks that one, this is shown without its group, too."""
+    of_fleet: bool = False
+    """The controller serves it, of all nodes together: it bears no ``node``."""
 
     def label_names(self, holder_labels: tuple[str, ...]) -> tuple[str, ...]:
         """Every label in the order of exposition, ``node`` first, the holder's in place of :data:`HOLDER`."""
-        names: list[str] = [NODE]
+        names: list[str] = [] if self.of_fleet else [NODE]
         for label in self.labels:
             names.extend(holder_labels if label == HOLDER else (label,))
         return tuple(names)
@@ -89,6 +91,7 @@ class Shown(TypedDict, total=False):
     group: Group
     details: tuple[str, ...]
     stands_in_for: str
+    of_fleet: bool
 
 
 def gauge(

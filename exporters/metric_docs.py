@@ -9,7 +9,8 @@ from exporters.metric_choice import GROUPS as CHOICES
 _INTRODUCTION = f"""\
 # Metrics
 
-What `/metrics` serves. Every series bears `node`; the tables leave it out. *holder* stands for
+What `/metrics` serves: the agent's, and in the last table the controller's. Every series of an agent bears `node`,
+which the tables leave out; the controller's are of the whole fleet and bear none. *holder* stands for
 {", ".join(f"`{label}`" for label in KUBERNETES_HOLDER_LABELS)} in Kubernetes and for
 {", ".join(f"`{label}`" for label in HOST_HOLDER_LABELS)} elsewhere. `mig` is the UUID of a MIG instance and empty for a
 whole device. What was not measured has no series: never a zero, never the last good value.

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from collectors.setting import BaseModel, ConfigDict, Field, model_validator
 from ledger.price import HOURS_PER_YEAR, CapacityType, nano_usd
+from ledger.price_live_settings import LivePriceSettings
 
 BoughtCapacityType = Literal["on_demand", "spot", "reserved", "capacity_block"]
 UsdPerHour = Annotated[Decimal, Field(ge=Decimal("0.0001"), le=100_000, decimal_places=9)]
@@ -125,6 +126,11 @@ class PriceSettings(_Section):
     """A price older than this is used, and said to be stale. GPU prices moved by a third within such a time."""
     cloud_identity: Literal["auto", "off"] = "auto"
     """`auto` asks the metadata server of the cloud that the firmware names; `off` asks nobody."""
+    node_split: Literal["equal", "aws", "opencost"] = "equal"
+    """What part of a node's price is its GPUs', in the ledger: `equal` all of it; `aws` and `opencost` leave the rest to
+    account `host`, by weights of GPUs, vCPUs and memory that the guide to prices compares."""
+    live: LivePriceSettings = LivePriceSettings()
+    """What the cloud itself is asked, by the controller."""
 
     @model_validator(mode="after")
     def _one_price_each(self) -> Self:

@@ -48,12 +48,21 @@ CONTRACT = {
     "wattledger_joules_per_output_token": ("model", "holder_kind", "holder"),
     "wattledger_joules_per_total_token": ("model", "holder_kind", "holder"),
     "wattledger_work_per_joule": ("kind", "model", "holder_kind", "holder"),
+    "wattledger_ledger_cost_usd": ("basis", "window", "team", "workload"),
 }
 
 
 def test_the_published_names_and_labels_stand():
-    declared = {metric.name: metric.label_names(HOST_HOLDER_LABELS)[1:] for metric in catalogue.ALL}
+    declared = {
+        metric.name: tuple(name for name in metric.label_names(HOST_HOLDER_LABELS) if name != "node")
+        for metric in catalogue.ALL
+    }
     assert {name: declared.get(name) for name in CONTRACT} == CONTRACT
+
+
+def test_only_the_fleets_own_metrics_bear_no_node():
+    without = {metric.name for metric in catalogue.ALL if "node" not in metric.label_names(HOST_HOLDER_LABELS)}
+    assert without == {metric.name for metric in catalogue.catalogue_controller.ALL}
 
 
 def test_names_are_unique_in_both_formats():
@@ -62,7 +71,13 @@ def test_names_are_unique_in_both_formats():
 
 
 def test_every_constant_of_a_topic_is_served():
-    topics = (catalogue.catalogue_agent, catalogue.catalogue_books, catalogue.catalogue_gpu, catalogue.catalogue_work)
+    topics = (
+        catalogue.catalogue_agent,
+        catalogue.catalogue_books,
+        catalogue.catalogue_controller,
+        catalogue.catalogue_gpu,
+        catalogue.catalogue_work,
+    )
     for module in topics:
         declared = {value.name for value in vars(module).values() if isinstance(value, Metric)}
         assert declared == {metric.name for metric in module.ALL}
@@ -88,7 +103,7 @@ def test_a_name_without_a_unit_hides_none(metric):
 @pytest.mark.parametrize("holder_labels", [HOST_HOLDER_LABELS, KUBERNETES_HOLDER_LABELS])
 def test_labels_begin_with_node_and_name_no_process(metric, holder_labels):
     labels = metric.label_names(holder_labels)
-    assert labels[0] == "node"
+    assert metric.of_fleet or labels[0] == "node"
     assert len(set(labels)) == len(labels)
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", label) for label in labels)
     assert "pid" not in labels

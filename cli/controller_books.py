@@ -1,0 +1,110 @@
+"""The parts of a controller that keep the books: store, keepers, agents."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from cli.config import Config
+from cli.controller_run import ControllerOptions
+from cli.kube_node import endpoint_of
+from cli.kube_settings import runs_in_kubernetes
+from collectors.errors import Misconfigured
+from collectors.journal_pull import AgentAddress, JournalPull
+from collectors.kube_api import KubeApi
+from collectors.kube_endpoint import own_namespace
+from collectors.price_list import load
+from controller.agents import KnownAgents, PodAgents, PodSearch
+from controller.bookkeeper import Bookkeeper
+from controller.gather import Gather
+from controller.marks import LedgerMarks
+from controller.present import Present
+from ledger.agent_hours import MEASURED, SIMULATED
+from ledger.carbon import Carbon
+from ledger.cost_keeper import CostKeeper
+from ledger.costing import Costing, CostRules
+from ledger.keeper import Keeper
+from ledger.ledger_settings import ledger_root, storage_options
+from ledger.node_split import NodeSplit
+from ledger.price_table import LedgerPrices
+from ledger.store import Store
+from ledger.store_disk import is_local
+from ledger.tables import NODE_HOURS
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What keeps the books of one ledger."""
+
+    root: str
+    store: Store
+    """For those who write: bears the epoch once this controller leads."""
+    reader: Store
+    """For those who only read."""
+    bookkeeper: Bookkeeper
+    gather: Gather
+
+
+def build_books(options: ControllerOptions, folder: Path, present: Present) -> Books:
+    """Build it; nothing is read or written yet but the kind of the books that are there.
+
+    Raises:
+        Misconfigured: a setting cannot be followed.
+        StoreError: the ledger cannot be read.
+    """
+    config = options.config
+    root = ledger_root(config.ledger, str(folder))
+    store, reader = (_store(config, root, os.environ) for _ in range(2))
+    refuse_other_kind(reader, root, simulated=options.simulated)
+    rules = CostRules(
+        LedgerPrices(config.prices, load(), config.prices.live, options.own_node or ""),
+        Carbon.read(config.carbon),
+        NodeSplit(config.prices.node_split),
+    )
+    keeper = Keeper(store, Costing(store, rules), cluster=config.agent.cluster_name, simulated=options.simulated)
+    bookkeeper = Bookkeeper(store, keeper, CostKeeper(store, rules))
+    agents = config.controller.agents
+    pull = JournalPull(
+        token_file=agents.token_file,
+        ca_file=agents.ca_file,
+        seconds=agents.timeout_seconds,
+        at_once=agents.at_once,
+    )
+    known = KnownAgents(tuple(AgentAddress(url) for url in agents.urls), _found(config, os.environ))
+    gather = Gather(known, pull, bookkeeper, LedgerMarks(store), present, simulated=options.simulated)
+    return Books(root, store, reader, bookkeeper, gather)
+
+
+def _store(config: Config, root: str, environ: Mapping[str, str]) -> Store:
+    options = {} if is_local(root) else storage_options(environ)
+    return Store(root, options=options, history_days=config.ledger.history_days)
+
+
+def refuse_other_kind(store: Store, root: str, *, simulated: bool) -> None:
+    """Measured and simulated figures never share a ledger.
+
+    Raises:
+        Misconfigured: it holds the other kind.
+        StoreError: it cannot be read.
+    """
+    wanted = SIMULATED if simulated else MEASURED
+    kinds = store.scan(NODE_HOURS).select(pl.col("source").unique()).collect()["source"].to_list()
+    others = sorted({str(kind) for kind in kinds if (kind == SIMULATED) != simulated})
+    if others:
+        raise Misconfigured(
+            f"the ledger at {root} holds {' and '.join(others)} figures and {wanted} ones were about to be written "
+            "into it; give each kind a ledger of its own with --data-dir or ledger.root"
+        )
+
+
+def _found(config: Config, environ: Mapping[str, str]) -> Callable[[], Sequence[AgentAddress]] | None:
+    agents = config.controller.agents
+    wanted = agents.discovery
+    if wanted == "auto":
+        wanted = "on" if not agents.urls and runs_in_kubernetes(config.kubernetes, environ) else "off"
+    if wanted == "off":
+        return None
+    search = PodSearch(agents.namespace or own_namespace(), agents.selector, agents.scheme, agents.port)
+    return PodAgents(KubeApi(endpoint_of(config.kubernetes, environ)), search).addresses

@@ -1,0 +1,189 @@
+"""The parts of a controller, built from its configuration; the only place that builds its objects."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cli.controller_books import Books, build_books
+from cli.controller_run import ControllerOptions
+from cli.controller_seat import build_seat
+from cli.node_options import data_dir
+from collectors.errors import Misconfigured
+from controller.api_ask import Worker
+from controller.families import ControllerFamilies
+from controller.jobs import Job, Jobs
+from controller.lease import Leadership, Times
+from controller.present import MachinePresent, Present, SimulatedPresent
+from controller.site import ControllerSite, Doors, Inside
+from controller.status import Lookout, Stand, Standing
+from exporters.http_secrets import Token
+from exporters.http_server import AddressTaken, RunningServer, serve_site
+from exporters.server_settings import split_address
+from ledger.store_errors import Fenced, NewerTable, StoreError
+
+_log = logging.getLogger(__name__)
+
+_SECTION = "controller.server"
+_BEHIND_SECONDS = 2.0
+"""Between two rounds while a simulation runs through the past."""
+_CHILD_SECONDS = 60.0
+"""Between two pulls of the node beside which this runs: it costs nothing, and somebody may be watching."""
+_CLAIM_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """A controller that serves, and leads once it may."""
+
+    books: Books
+    jobs: Jobs
+    watching: Jobs
+    worker: Worker
+    leadership: Leadership
+    server: RunningServer
+    stop: threading.Event
+
+    def end(self, *, last_pull: bool) -> None:
+        """Finish the job at work, pull once more where that is asked for, and stop serving."""
+        self.stop.set()
+        self.jobs.end()
+        self.watching.end()
+        if last_pull and self.books.store.epoch is not None:
+            self.jobs.run_once("pull")
+            self.jobs.run_once("cost")
+        self.server.close()
+        self.worker.close()
+
+
+def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Parts:
+    """Build everything, serve, and look at the books; nothing is written before the seat is had.
+
+    Args:
+        options: what was configured and typed.
+        end_at_once: ends the process when another keeps the books.
+
+    Raises:
+        Misconfigured: a setting cannot be followed; the message is for the user.
+    """
+    config, settings = options.config, options.config.controller
+    folder = data_dir(config, simulated=options.simulated).absolute()
+    present: Present = SimulatedPresent(_now) if options.simulated else MachinePresent()
+    try:
+        books = build_books(options, folder, present)
+    except StoreError as error:
+        raise Misconfigured(str(error)) from error
+    lookout = Lookout(books.reader, present, config.budgets, settings.series_cap)
+    pace = _Pace(options, present)
+    watching = Jobs([Job("look", lookout.run, pace.seconds)])
+    jobs = Jobs(
+        [
+            Job("pull", books.gather.run, pace.seconds),
+            Job("cost", lambda: _settle(books, present, watching), pace.seconds),
+        ],
+        fatal=(Fenced, NewerTable),
+        on_fatal=lambda error: end_at_once(str(error)),
+    )
+    stop = threading.Event()
+    leadership = Leadership(
+        build_seat(config, books.root, folder, os.environ),
+        Times(settings.lease.renew_deadline_seconds, settings.lease.retry_seconds),
+        lead=lambda: _lead(books, jobs, stop, end_at_once),
+        lost=lambda why: end_at_once(f"the seat is lost: {why}"),
+    )
+
+    def stand() -> Standing:
+        return Standing(
+            now=present.now(),
+            machine_now=_now(),
+            leads=leadership.leads and books.store.epoch is not None,
+            epoch=books.store.epoch,
+            simulated=options.simulated,
+            facts=lookout.facts,
+            gathered=books.gather.gathered,
+            jobs={**jobs.health, **watching.health},
+        )
+
+    worker = Worker(settings.queries_at_once, settings.query_seconds)
+    server = _serve(options, _site(options, books, present, worker, stand))
+    watching.start()
+    return Parts(books, jobs, watching, worker, leadership, server, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How often the jobs that follow the agents run."""
+
+    options: ControllerOptions
+    present: Present
+
+    def seconds(self) -> float:
+        """Seconds between two runs, now."""
+        if self.present.behind():
+            return _BEHIND_SECONDS
+        settings = self.options.config.controller
+        if self.options.own_node is not None and "pull_interval_seconds" not in settings.model_fields_set:
+            return _CHILD_SECONDS
+        return settings.pull_interval_seconds
+
+
+def _settle(books: Books, present: Present, watching: Jobs) -> None:
+    books.bookkeeper.settle(present.now())
+    watching.hurry("look")
+
+
+def _lead(books: Books, jobs: Jobs, stop: threading.Event, end_at_once: Callable[[str], None]) -> None:
+    """Shut former leaders out, then begin."""
+    told = ""
+    while not stop.is_set():
+        try:
+            epoch = books.store.claim_epoch()
+        except (Fenced, NewerTable) as error:
+            end_at_once(str(error))
+            return
+        except StoreError as error:
+            if str(error) != told:
+                told = str(error)
+                _log.error("the ledger cannot be claimed, which is tried again: %s", error)
+            stop.wait(_CLAIM_SECONDS)
+            continue
+        _log.info("the ledger at %s is kept under epoch %d", books.root, epoch)
+        jobs.start()
+        return
+
+
+def _site(options: ControllerOptions, books: Books, present: Present, worker: Worker, stand: Stand) -> ControllerSite:
+    settings = options.config.controller
+    inside = Inside(
+        store=books.reader,
+        worker=worker,
+        present=present,
+        gather=books.gather,
+        stand=stand,
+        budgets=options.config.budgets,
+        metrics=ControllerFamilies(stand),
+    )
+    read, push = settings.server.token_file, settings.push_token_file
+    doors = Doors(
+        read=Token(read, f"{_SECTION}.token_file") if read else None,
+        push=Token(push, "controller.push_token_file") if push else None,
+        push_open=split_address(settings.server.listen)[0] in {"127.0.0.1", "::1", "localhost"},
+    )
+    return ControllerSite(inside, doors)
+
+
+def _serve(options: ControllerOptions, site: ControllerSite) -> RunningServer:
+    settings = options.config.controller.server
+    try:
+        return serve_site(settings, site, _SECTION)
+    except AddressTaken:
+        if not options.any_port:
+            raise
+        host = settings.listen.rpartition(":")[0]
+        return serve_site(settings.model_copy(update={"listen": f"{host}:0"}), site, _SECTION)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

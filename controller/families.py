@@ -1,0 +1,105 @@
+"""The controller's metrics from what it knows of itself; nothing is read to answer a scrape."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+
+from controller.status import BooksFacts, Stand, Standing
+from exporters import catalogue_controller as catalogue
+from exporters.exposition import Family, SeriesCache
+from exporters.metric import Metric
+from ledger.budgets import BudgetState
+
+Rows = list[tuple[tuple[str, ...], int | float | None]]
+
+
+@dataclass(slots=True)
+class ControllerFamilies:
+    """What `/metrics` shows."""
+
+    stand: Stand
+    _series: dict[Metric, SeriesCache] = field(default_factory=dict[Metric, SeriesCache])
+
+    def generation(self) -> Hashable:
+        """Changes with each round, pull or change of leadership."""
+        now = self.stand()
+        runs = tuple(health.runs for health in now.jobs.values())
+        return now.leads, now.epoch, runs, now.facts and now.facts.looked_at
+
+    def metrics(self) -> Sequence[Family]:
+        """The families now."""
+        now = self.stand()
+        return [*self._of_books(now), *self._of_jobs(now)]
+
+    def _of_books(self, now: Standing) -> list[Family]:
+        facts = now.facts
+        if facts is None:
+            return []
+        closed = facts.last_closed
+        amounts: Mapping[Metric, Mapping[tuple[str, ...], int]] = {
+            catalogue.LEDGER_COST: facts.costs,
+            catalogue.LEDGER_VARIANCE: facts.variances,
+        }
+        return [
+            *(self._of(metric).exact_family(sorted(found.items())) for metric, found in amounts.items()),
+            self._one(catalogue.LEDGER_LAST_CLOSED, None if closed is None else closed.timestamp()),
+            self._one(catalogue.LEDGER_LAG, None if closed is None else _seconds(now.now, closed)),
+            self._one(catalogue.LEDGER_PROVISIONAL, facts.provisional),
+            self._one(catalogue.LEDGER_BILLS_REFUSED, len(facts.bills_refused)),
+            *self._of_budgets(facts),
+        ]
+
+    def _of_budgets(self, facts: BooksFacts) -> list[Family]:
+        used: Rows = [((state.name,), state.spent_ratio) for state in facts.budgets]
+        bounds: Rows = [row for state in facts.budgets for row in _bounds(state)]
+        return [
+            self._of(catalogue.BUDGET_USED).family(used),
+            self._of(catalogue.BUDGET_FORECAST).family(bounds),
+        ]
+
+    def _of_jobs(self, now: Standing) -> list[Family]:
+        jobs, gathered = now.jobs, now.gathered
+        agents: Rows = [(("answering",), gathered.answering), (("silent",), len(gathered.silent))]
+        ages: Rows = [
+            ((name,), _seconds(now.machine_now, each.succeeded_at))
+            for name, each in jobs.items()
+            if each.succeeded_at is not None
+        ]
+        tried = {name: each for name, each in jobs.items() if each.runs}
+        leads = now.leads
+        return [
+            self._of(catalogue.AGENTS).family(agents if "pull" in tried else []),
+            self._one(catalogue.LEDGER_JOURNALS_REFUSED, len(gathered.refused) if "pull" in tried else None),
+            self._of(catalogue.JOB_AGE).family(ages),
+            self._of(catalogue.JOB_DURATION).family([((name,), each.seconds) for name, each in jobs.items()]),
+            self._of(catalogue.JOB_UP).family([((name,), int(not each.error)) for name, each in tried.items()]),
+            self._of(catalogue.JOB_RUNS).family([((name,), each.runs) for name, each in jobs.items()]),
+            self._of(catalogue.JOB_FAILURES).family([((name,), each.failures) for name, each in jobs.items()]),
+            self._one(catalogue.LEADER, int(leads)),
+            self._one(catalogue.EPOCH, now.epoch),
+        ]
+
+    def _of(self, metric: Metric) -> SeriesCache:
+        if metric not in self._series:
+            self._series[metric] = SeriesCache(metric, "")
+        return self._series[metric]
+
+    def _one(self, metric: Metric, value: float | None) -> Family:
+        return self._of(metric).family([((), value)])
+
+
+def _bounds(state: BudgetState) -> Rows:
+    forecast = state.forecast
+    if forecast is None:
+        return []
+    told = {
+        "expected": forecast.nano_usd,
+        "low": forecast.low_nano_usd,
+        "high": forecast.high_nano_usd,
+    }
+    return [((state.name, bound), float(Fraction(nano, state.budget_nano_usd))) for bound, nano in told.items()]
+
+
+def _seconds(now: datetime, then: datetime) -> float:
+    return (now - then).total_seconds()

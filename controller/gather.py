@@ -1,0 +1,211 @@
+"""Pulls the agents' journals and has their hours booked; what cannot be booked is named.
+
+Owns what is asked of which agent next. Closed hours come once, by the agent's own count of changes; open hours come
+each time. How far a journal is booked is noted after its hours are, so that a death between the two asks again for what
+is booked already, which changes nothing. An agent of whom an hour was refused is asked for it again each time, so it
+stays named until it is mended.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+from collectors.journal_pull import AgentAddress, Journal, JournalPull, Silent
+from collectors.kube_json import JsonObject, child
+from controller.present import Present
+from ledger.agent_hours import AgentHour, RefusedHour, read_hour
+
+_log = logging.getLogger(__name__)
+
+HOURS_AT_ONCE = 2000
+"""Booked together, which bounds memory: a thousand nodes with their open hours and one that just closed."""
+_MOST_LINES = 20
+Mark = tuple[int, int | None]
+"""An agent's last change that is booked, and when its machine was booted."""
+
+
+class Agents(Protocol):
+    """Knows the agents."""
+
+    def addresses(self) -> Sequence[AgentAddress]:
+        """Where they serve now.
+
+        Raises:
+            SourceError: it cannot be told.
+        """
+        ...
+
+
+class Booker(Protocol):
+    """Books agents' hours."""
+
+    def book(self, hours: Sequence[AgentHour], now: datetime) -> object:
+        """Book them; the same hours again change nothing.
+
+        Raises:
+            StoreError: nothing, or not all, could be booked.
+        """
+        ...
+
+
+class Marks(Protocol):
+    """Keeps how far agents' journals are booked."""
+
+    def read(self) -> Mapping[str, Mark]:
+        """By node."""
+        ...
+
+    def write(self, marks: Mapping[str, Mark], at: datetime) -> None:
+        """All of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """How the last pull went."""
+
+    answering: int = 0
+    silent: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Address of an agent to why nothing came of it."""
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
+    """``NODE HOUR`` to why that hour was not booked."""
+    last: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    """Node to when its journal last came, in this process."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """One pull, as it goes."""
+
+    silent: dict[str, str] = field(default_factory=dict[str, str])
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    came: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    marks: dict[str, Mark] = field(default_factory=dict[str, Mark])
+    again: list[AgentAddress] = field(default_factory=list[AgentAddress])
+    """Agents whose books are others than those last asked: asked for all that they keep."""
+
+
+class Gather:
+    """The job that pulls.
+
+    Args:
+        agents: who they are.
+        pull: asks them.
+        booker: books.
+        marks: keeps what is booked.
+        present: the time of the books.
+        simulated: whether the ledger is a simulated one.
+    """
+
+    def __init__(
+        self, agents: Agents, pull: JournalPull, booker: Booker, marks: Marks, present: Present, *, simulated: bool
+    ) -> None:
+        self._agents = agents
+        self._pull = pull
+        self._booker = booker
+        self._store = marks
+        self._present = present
+        self._simulated = simulated
+        self._marks: dict[str, Mark] | None = None
+        self._node_of: dict[str, str] = {}
+        self._told: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
+        self.gathered = Gathered()
+        """How the last pull went."""
+
+    def run(self) -> None:
+        """Pull every agent and book what came.
+
+        Raises:
+            SourceError: it is not known who the agents are, or none could be asked.
+            StoreError: nothing can be booked.
+        """
+        addresses = self._agents.addresses()
+        with self._lock:
+            known = dict(self._store.read()) if self._marks is None else self._marks
+            this = _Round()
+            self._book(self._pull.pull([(each, self._since(each, known)) for each in addresses]), this, known)
+            self._book(self._pull.pull([(each, "") for each in this.again]), this, {})
+            if (marks := {**known, **this.marks}) != known:
+                self._store.write(marks, self._present.now())
+            self._marks = marks
+        last = {**self.gathered.last, **this.came}
+        self.gathered = Gathered(len(this.came), this.silent, this.refused, last)
+        self._tell([*(f"agent {url} {why}" for url, why in this.silent.items()), *this.refused.values()])
+
+    def push(self, node: str, documents: Sequence[JsonObject]) -> Mapping[str, str]:
+        """Book hours that an agent sent; returns those refused, as :attr:`Gathered.refused` has them.
+
+        Raises:
+            StoreError: nothing can be booked; the agent's journal has the hours still.
+        """
+        this = _Round()
+        self._present.observe(documents)
+        hours = list(self._read(node, documents, this))
+        with self._lock:
+            self._booker.book(hours, self._present.now())
+        self._tell([*this.refused.values()])
+        return this.refused
+
+    def _since(self, address: AgentAddress, marks: Mapping[str, Mark]) -> str:
+        mark = marks.get(address.node or self._node_of.get(address.url, ""))
+        return "" if mark is None else f"change:{mark[0]}"
+
+    def _book(self, answers: Iterator[Journal | Silent], this: _Round, known: Mapping[str, Mark]) -> None:
+        """Book as answers come."""
+        waiting: list[AgentHour] = []
+        for answer in answers:
+            if isinstance(answer, Silent):
+                this.silent[answer.address.url] = answer.reason
+                continue
+            self._present.observe(answer.hours)
+            self._node_of[answer.address.url] = answer.node
+            this.came[answer.node] = self._present.now()
+            refused = len(this.refused)
+            waiting += self._read(answer.node, answer.hours, this)
+            if _is_other(answer, known.get(answer.node)):
+                this.again.append(answer.address)
+            elif len(this.refused) == refused:
+                this.marks[answer.node] = answer.change, _booted(answer) or known.get(answer.node, (0, None))[1]
+            if len(waiting) >= HOURS_AT_ONCE:
+                self._flush(waiting)
+        self._flush(waiting)
+
+    def _flush(self, waiting: list[AgentHour]) -> None:
+        if waiting:
+            self._booker.book(waiting, self._present.now())
+            waiting.clear()
+
+    def _read(self, node: str, documents: Iterable[JsonObject], this: _Round) -> Iterator[AgentHour]:
+        now = self._present.now()
+        for document in documents:
+            try:
+                yield read_hour(cast("Mapping[str, Any]", document), node=node, now=now, simulated=self._simulated)
+            except RefusedHour as error:
+                this.refused[f"{node} {document.get('hour_utc')}"] = str(error)
+
+    def _tell(self, failures: Sequence[str]) -> None:
+        """Log what is new among failures."""
+        said = frozenset(failures)
+        new = sorted(said - self._told)
+        for line in new[:_MOST_LINES]:
+            _log.warning("%s", line)
+        if len(new) > _MOST_LINES:
+            _log.warning("and %d more; /api/v1/agents names each", len(new) - _MOST_LINES)
+        self._told = said
+
+
+def _is_other(journal: Journal, mark: Mark | None) -> bool:
+    """Whether the books asked are not those that the mark was taken of: another machine's, or emptied ones."""
+    if mark is None:
+        return False
+    booted = _booted(journal)
+    return journal.change < mark[0] or (booted is not None and mark[1] is not None and booted != mark[1])
+
+
+def _booted(journal: Journal) -> int | None:
+    booted = child(journal.hours[-1], "node_facts").get("booted_s") if journal.hours else None
+    return booted if isinstance(booted, int) else None
