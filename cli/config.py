@@ -4,6 +4,7 @@ from agent.economics_settings import EconomicsSettings
 from agent.settings import AgentSettings
 from cli.kube_settings import KubernetesSettings
 from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
+from collectors.prometheus_settings import PrometheusSettings
 from collectors.serving_settings import ServingSettings
 from collectors.setting import BaseModel, ConfigDict
 from controller.settings import ControllerSettings
@@ -36,3 +37,4 @@ class Config(BaseModel):
     bills: BillSettings = BillSettings()
     carbon: CarbonSettings = CarbonSettings()
     budgets: BudgetSettings = BudgetSettings()
+    prometheus: PrometheusSettings = PrometheusSettings()

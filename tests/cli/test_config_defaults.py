@@ -158,6 +158,15 @@ DEFAULTS = {
         "embodied": [],
     },
     "budgets": {"monthly": [], "burn_days": 7, "history_days": 28, "least_days": 7, "at_risk_when": "forecast"},
+    "prometheus": {
+        "url": None,
+        "token_file": None,
+        "username": None,
+        "password_file": None,
+        "tenant": None,
+        "ca_file": None,
+        "timeout_seconds": 60.0,
+    },
 }
 
 
