@@ -88,6 +88,19 @@ class KubeApi:
         """
         return self._read("get", path, "", dropped, None)
 
+    def write(self, verb: Literal["create", "update"], path: str, item: JsonObject) -> JsonObject:
+        """Write one object, and have it as it stands then.
+
+        Raises:
+            Conflict: another wrote it first.
+            Unavailable: as :meth:`get`; it may have been written all the same.
+            Unsupported: the server does not have the resource.
+        """
+        deadline = Deadline(self._timeout_seconds)
+        with self._transport.open(verb, path, "", deadline, json.dumps(item).encode()) as answer:
+            body = answer.read(MOST_PAGE_BYTES)
+        return _parse(body, frozenset({"managedFields"}), f"the API server at {self._server} answered {verb} {path}")
+
     def list(
         self,
         resource: Resource,

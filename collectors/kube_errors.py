@@ -5,6 +5,7 @@ Unavailable
 │   ├── Unauthorized  401: the token is not accepted
 │   └── Forbidden     403: the token bears no right to this
 ├── Expired      410: the resource version is too old (or too new): list again
+├── Conflict     409: somebody else wrote it first: read it again
 ├── Busy         429, 503: not before ``retry_after_seconds``
 └── Malformed    what answers does not speak the API, or an object is over the limit
 """
@@ -33,6 +34,10 @@ class Expired(Unavailable):
     """The server no longer has that resource version."""
 
 
+class Conflict(Unavailable):
+    """The object is there already, or is not as it was read: another wrote it."""
+
+
 class Malformed(Unavailable):
     """The answer is not what an API server says; nothing of it may be used."""
 
@@ -43,6 +48,9 @@ class Busy(Unavailable):
     def __init__(self, message: str, retry_after_seconds: int) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+_PLAIN = {404: Unsupported, 409: Conflict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +79,17 @@ class Failure:
             )
         if self.status == 403:  # noqa: PLR2004
             return Forbidden(f"{said}: give the agent's service account {self._right()} in its ClusterRole")
-        if self.status == 404:  # noqa: PLR2004
-            return Unsupported(said)
+        if self.status in _PLAIN:
+            return _PLAIN[self.status](said)
         if self.status in {429, 503} or self.retry_after:
             return Busy(said, self._seconds())
         return Unavailable(said)
 
     def _right(self) -> str:
-        resource = re.sub(r"^/(api/v1|apis/[^/]+/[^/]+)/", "", self.path).partition("/")[0]
+        resource = re.sub(r"^/(api/v1|apis/[^/]+/[^/]+)/(namespaces/[^/]+/)?", "", self.path).partition("/")[0]
         group = self.path.split("/")[2] if self.path.startswith("/apis/") else ""
-        return f"the verbs get, list and watch on {resource}" + (f" of {group}" if group else "")
+        verbs = "get, create and update" if resource == "leases" else "get, list and watch"
+        return f"the verbs {verbs} on {resource}" + (f" of {group}" if group else "")
 
     def _seconds(self) -> int:
         return min(int(self.retry_after), _MOST_SECONDS) if re.fullmatch("[0-9]{1,9}", self.retry_after) else 0

@@ -23,6 +23,7 @@ from collectors.kube_json import JsonObject, child, children, text
 CONNECT_SECONDS = 5.0
 TICK_SECONDS = 0.5
 """How often a wait for bytes looks at the stop event."""
+_METHODS = {"create": "POST", "update": "PUT"}
 _CHUNK_BYTES = 65_536
 _MOST_ERROR_BYTES = 65_536
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 20), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -158,8 +159,8 @@ class Transport:
         self._prefix = address.path.rstrip("/")
         self._tls = Tls(endpoint) if address.scheme == "https" else None
 
-    def open(self, verb: str, path: str, query: str, deadline: Deadline) -> Answer:
-        """GET ``path`` with ``query``; ``verb`` is Kubernetes' word for it, for messages.
+    def open(self, verb: str, path: str, query: str, deadline: Deadline, body: bytes | None = None) -> Answer:
+        """Ask for ``path`` with ``query``; ``verb`` is Kubernetes' word for it, and tells the method.
 
         Raises:
             Unavailable: the server does not answer; or refuses, by the kinds of ``collectors.kube_errors``.
@@ -167,17 +168,19 @@ class Transport:
         """
         token = self._token()
         try:
-            return self._ask(verb, path, query, token, deadline)
+            return self._ask(verb, path, query, token, deadline, body)
         except Refused:
             renewed = self._token()
             if renewed == token:
                 raise
-            return self._ask(verb, path, query, renewed, deadline)
+            return self._ask(verb, path, query, renewed, deadline, body)
 
     def _token(self) -> str | None:
         return None if self._endpoint.token_file is None else read_token(self._endpoint.token_file)
 
-    def _ask(self, verb: str, path: str, query: str, token: str | None, deadline: Deadline) -> Answer:
+    def _ask(  # noqa: PLR0917
+        self, verb: str, path: str, query: str, token: str | None, deadline: Deadline, body: bytes | None
+    ) -> Answer:
         connection = self._connection()
         connected: socket.socket | None = None
         try:
@@ -188,9 +191,11 @@ class Transport:
             headers = {"Accept": "application/json", "User-Agent": "wattledger-agent"}
             if token is not None:
                 headers["Authorization"] = f"Bearer {token}"
-            connection.request("GET", f"{self._prefix}{path}?{query}", headers=headers)
+            if body is not None:
+                headers["Content-Type"] = "application/json"
+            connection.request(_METHODS.get(verb, "GET"), f"{self._prefix}{path}?{query}", body=body, headers=headers)
             response = connection.getresponse()
-            if response.status == http.client.OK:
+            if response.status in {http.client.OK, http.client.CREATED}:
                 answer = Answer(response, connected, self._endpoint.base_url, path)
                 connected = None
                 return answer

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from collectors.errors import Misconfigured, SourceError
+from collectors.kube_lease import LeaseState
 
 _log = logging.getLogger(__name__)
 
@@ -147,21 +148,10 @@ class LockFile:
         os.close(self._file)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a Lease says, as far as it matters."""
-
-    holder: str
-    duration_seconds: float
-    transitions: int
-    version: str
-    """Of the object; every write of it makes another."""
-
-
 class Leases(Protocol):
     """Reads and writes one Lease."""
 
-    def read(self) -> Record | None:
+    def read(self) -> LeaseState | None:
         """As it stands; ``None``: there is none.
 
         Raises:
@@ -169,7 +159,7 @@ class Leases(Protocol):
         """
         ...
 
-    def write(self, holder: str, duration_seconds: float, former: Record | None) -> bool:
+    def write(self, holder: str, duration_seconds: float, former: LeaseState | None) -> bool:
         """Write it, if it still stands as in ``former``; whether it did.
 
         Raises:
@@ -195,7 +185,7 @@ class LeaseSeat:
         self._identity = identity
         self._duration = duration_seconds
         self._clock = clock
-        self._seen: tuple[Record | None, float] = None, clock()
+        self._seen: tuple[LeaseState | None, float] = None, clock()
         self._told = ""
 
     def try_once(self) -> Try:
@@ -222,7 +212,7 @@ class LeaseSeat:
         except SourceError as error:
             _log.info("the lease runs out by itself: %s", error)
 
-    def _is_held(self, found: Record | None) -> bool:
+    def _is_held(self, found: LeaseState | None) -> bool:
         """Whether another holds it, and may still think so."""
         if found != self._seen[0]:
             self._seen = found, self._clock()
