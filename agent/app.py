@@ -73,6 +73,10 @@ class AgentApp:
         head = json.dumps({"node": self.node, "source": self.agent.parts.sampler.source_name, "change": change})
         return head[:-1].encode() + b', "hours": [' + b",".join([*closed, *open_hours]) + b"]}"
 
+    def open_hours(self) -> bytes:
+        """The open hours alone, as :meth:`hours` has them: what is sent when the agent ends."""
+        return self.hours(f"{_CHANGE}{self.agent.parts.accountant.books.change}")
+
     def state(self) -> NodeState:
         """What the page shows."""
         return self.node_states.state()

@@ -46,6 +46,7 @@ from collectors.nvml import NvmlSource
 from collectors.process_holders import SYSTEM_PROCESSES, ProcessHolders
 from collectors.readings import DeviceSweep
 from exporters.http_server import RunningServer, serve
+from exporters.journal_push import JournalPush
 
 if TYPE_CHECKING:
     from cli.kube_node import KubeNode
@@ -103,8 +104,20 @@ def run_node(options: NodeOptions) -> int:
         signal.signal(number, _setter(ended))
     while not ended.wait(3600):
         pass
-    node.end((lambda: None) if books is None else books.end)
+    node.end(lambda: _hand_over(node, options, books))
     return 0
+
+
+def _hand_over(node: Node, options: NodeOptions, books: NodeBooks | None) -> None:
+    """Let those who keep books have what was read last."""
+    settings = options.config.agent
+    if settings.push_url is not None:
+        to = JournalPush(
+            settings.push_url, settings.push_token_file, settings.push_ca_file, settings.push_timeout_seconds
+        )
+        to.push(node.app.open_hours())
+    if books is not None:
+        books.end()
 
 
 def start_node(options: NodeOptions) -> Node:
