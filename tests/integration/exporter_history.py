@@ -90,8 +90,3 @@ def openmetrics() -> str:
     lines = [line for name, lines in families.items() for line in (f"# TYPE {name} unknown", *lines)]
     return "\n".join([*lines, "# EOF", ""])
 
-
-def text() -> str:
-    """For VictoriaMetrics' import: the same with milliseconds."""
-    plain = (line for line in openmetrics().splitlines() if not line.startswith("#"))
-    return "".join(f"{line}000\n" for line in plain)

@@ -130,7 +130,15 @@ def plain_job(url: str) -> dict[str, Any]:
 class Prometheus:
     """Scrapes each second, from the ``with`` block's begin to its end."""
 
-    def __init__(self, folder: Path, program: str, jobs: Sequence[Mapping[str, Any]], rules: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        program: str,
+        jobs: Sequence[Mapping[str, Any]],
+        rules: str = "",
+        *,
+        options: Sequence[str] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         every = f"{SCRAPE_SECONDS:g}s"
         timing = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
@@ -140,9 +148,9 @@ class Prometheus:
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = f"127.0.0.1:{free.getsockname()[1]}"
         self.api = f"http://{address}/api/v1"
-        options = [f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={address}", "--log.level=warn"]
+        own = [f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={address}", "--log.level=warn"]
         self._log = (folder / "prometheus.log").open("wb")
-        command = [program, f"--config.file={folder / 'prometheus.yml'}", *options]
+        command = [program, f"--config.file={folder / 'prometheus.yml'}", *own, *options]
         self._process = subprocess.Popen[bytes](command, stderr=self._log)
 
     def __enter__(self) -> Self:

@@ -1,18 +1,13 @@
 """A fleet's hours out of a real Prometheus and a real VictoriaMetrics that only dcgm-exporter wrote into."""
 
-import socket
-import subprocess
-import urllib.request
-
 import pytest
 
 from collectors.prometheus_api import PrometheusApi
 from collectors.prometheus_settings import PrometheusSettings
 from ledger.prometheus_dcgm import dcgm_hour
 from ledger.prometheus_pods import pod_facts
-from tests.integration.agent_process import eventually
-from tests.integration.exporter_history import BEGIN, openmetrics, text
-from tests.integration.prometheus import Prometheus
+from tests.integration.exporter_history import BEGIN, openmetrics
+from tests.integration.kept_samples import prometheus_with, victoria_with
 
 HOUR_NS = 3_600_000_000_000
 MINUTE_NS = HOUR_NS // 60
@@ -21,39 +16,14 @@ MINUTE_NS = HOUR_NS // 60
 @pytest.fixture(scope="module")
 def prometheus(require_tool, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prometheus")
-    history = folder / "history.om"
-    history.write_text(openmetrics())
-    promtool = require_tool("promtool")
-    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", str(history), str(folder / "tsdb")]
-    subprocess.run(command, check=True, capture_output=True)
-    with Prometheus(folder, require_tool("prometheus"), []) as running:
-        yield running.api.removesuffix("/api/v1")
+    with prometheus_with(openmetrics(), folder, require_tool("promtool"), require_tool("prometheus")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def victoria(require_tool, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("victoria")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    options = [f"-storageDataPath={folder}", f"-httpListenAddr={address}", "-search.latencyOffset=0s"]
-    command = [require_tool("victoria-metrics"), *options, "-retentionPeriod=100y", "-loggerLevel=ERROR"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            eventually("VictoriaMetrics answers", lambda: _alive(address), seconds=60, every=0.2)
-            asked = urllib.request.Request(f"http://{address}/api/v1/import/prometheus", text().encode())
-            urllib.request.urlopen(asked, timeout=30).close()
-            urllib.request.urlopen(f"http://{address}/internal/force_flush", timeout=30).close()
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-
-
-def _alive(address):
-    try:
-        urllib.request.urlopen(f"http://{address}/health", timeout=2).close()
-    except OSError:
-        return False
-    return True
+    with victoria_with(openmetrics(), tmp_path_factory.mktemp("victoria"), require_tool("victoria-metrics")) as url:
+        yield url
 
 
 @pytest.fixture(params=["prometheus", "victoria"])
@@ -75,7 +45,6 @@ def rows(hour, uuid):
     return found
 
 
-@pytest.mark.tool("prometheus")
 def test_holders_get_the_minutes_they_held_by_the_activity_seen_in_them(hour):
     node = hour(0)["node-1"]
     web, train = "ml/web-5d4f8-x1/main", "ml/train-7-abc/main"
