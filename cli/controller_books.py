@@ -108,3 +108,14 @@ def _found(config: Config, environ: Mapping[str, str]) -> Callable[[], Sequence[
         return None
     search = PodSearch(agents.namespace or own_namespace(), agents.selector, agents.scheme, agents.port)
     return PodAgents(KubeApi(endpoint_of(config.kubernetes, environ)), search).addresses
+
+
+def kube_api(config: Config, environ: Mapping[str, str]) -> KubeApi | None:
+    """The API server of the cluster, where this process runs in one.
+
+    Raises:
+        Misconfigured: it should be asked, and none is known.
+    """
+    if not runs_in_kubernetes(config.kubernetes, environ):
+        return None
+    return KubeApi(endpoint_of(config.kubernetes, environ))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cli.controller_books import Books, build_books
+from cli.controller_jobs import jobs_of
 from cli.controller_run import ControllerOptions
 from cli.controller_seat import build_seat
 from cli.node_options import data_dir
@@ -79,12 +80,10 @@ def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Par
     pace = _Pace(options, present)
     watching = Jobs([Job("look", lookout.run, pace.seconds)])
     jobs = Jobs(
-        [
-            Job("pull", books.gather.run, pace.seconds),
-            Job("cost", lambda: _settle(books, present, watching), pace.seconds),
-        ],
+        jobs_of(options, books, folder, present, pace.seconds),
         fatal=(Fenced, NewerTable),
         on_fatal=lambda error: end_at_once(str(error)),
+        after=lambda _name: watching.hurry("look"),
     )
     stop = threading.Event()
     leadership = Leadership(
@@ -127,11 +126,6 @@ class _Pace:
         if self.options.own_node is not None and "pull_interval_seconds" not in settings.model_fields_set:
             return _CHILD_SECONDS
         return settings.pull_interval_seconds
-
-
-def _settle(books: Books, present: Present, watching: Jobs) -> None:
-    books.bookkeeper.settle(present.now())
-    watching.hurry("look")
 
 
 def _lead(books: Books, jobs: Jobs, stop: threading.Event, end_at_once: Callable[[str], None]) -> None:

@@ -1,20 +1,21 @@
-"""The jobs that keep the books: journals pulled and booked, cost brought in step with the bill."""
+"""Keeps the books: agents' hours and what else existed are booked, and cost is brought in step with the bill."""
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from controller.present import Present
 from ledger.agent_hours import AgentHour
 from ledger.cost_keeper import CostKeeper
 from ledger.keeper import Keeper, Kept
 from ledger.store import Store
+from ledger.tables import LIFETIMES
+from ledger.unsettled import note_settled, unsettled_since
 from ledger.witness import journal_lifetimes, note_lifetimes
 
 _HOUR = timedelta(hours=1)
 WITNESSED = timedelta(hours=26)
-"""Node-hours that no agent tells of are brought in step with their witnesses for so long."""
+"""Node-hours that no agent tells of are brought in step with their witnesses for so long, whatever was done before."""
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class Bookkeeper:
     keeper: Keeper
     costs: CostKeeper
     kept: Kept = field(default_factory=Kept)
-    """What the last round changed."""
+    """What the last booking of agents' hours changed."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def book(self, hours: Sequence[AgentHour], now: datetime) -> None:
@@ -39,23 +40,19 @@ class Bookkeeper:
             self.kept = self.keeper.keep(hours, since=now + _HOUR, now=now)
 
     def settle(self, now: datetime, since: datetime | None = None) -> None:
-        """Book what existed without an agent's word since then, and make cost of what a bill reached.
+        """Book what existed without an agent's word, and make cost of what a bill reached.
+
+        Args:
+            now: the time.
+            since: from then on at least; None: since :data:`WITNESSED` before now. Further back where a witness says
+                something else than when this was last done, or where that is longer ago.
 
         Raises:
             StoreError: not all could be done; the next round does it.
         """
         with self._lock:
-            self.keeper.keep((), since=since or now - WITNESSED, now=now)
+            witnessed = self.store.version(LIFETIMES)
+            begin = min(since or now - WITNESSED, unsettled_since(self.store, witnessed, now))
+            self.keeper.keep((), since=begin, now=now)
+            note_settled(self.store, witnessed, now)
             self.costs.run(now)
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """The job of settling."""
-
-    books: Bookkeeper
-    present: Present
-
-    def run(self) -> None:
-        """As :meth:`Bookkeeper.settle`."""
-        self.books.settle(self.present.now())

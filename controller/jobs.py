@@ -48,6 +48,7 @@ class Jobs:
         jobs: in the order in which they first run.
         fatal: errors after which this process must not go on.
         on_fatal: told of such an error.
+        after: called with the name of a job that succeeded.
         now: the time in UTC.
     """
 
@@ -57,11 +58,13 @@ class Jobs:
         *,
         fatal: tuple[type[Exception], ...] = (),
         on_fatal: Callable[[Exception], None] = lambda _error: None,
+        after: Callable[[str], None] = lambda _name: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._jobs = {job.name: job for job in jobs}
         self._fatal = fatal
         self._on_fatal = on_fatal
+        self._after = after
         self._now = now
         self._lock = threading.Lock()
         self._health = {name: JobHealth() for name in self._jobs}
@@ -101,6 +104,8 @@ class Jobs:
             error = " ".join(str(failure).split()) or type(failure).__name__
             self._tell_once(name, error, failure)
         self._note(name, time.perf_counter() - began, error)
+        if not error:
+            self._after(name)
 
     def end(self) -> None:
         """Start no job any more and wait for the one that runs."""

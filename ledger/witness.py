@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from collectors.clock import NS_PER_SECOND
-from ledger.agent_hours import AgentHour
+from ledger.agent_hours import MEASURED, SIMULATED, AgentHour
 from ledger.store import Store
 from ledger.tables import LIFETIMES
 
@@ -31,14 +31,15 @@ class SeenNode:
 
 
 def journal_lifetimes(hours: Iterable[AgentHour]) -> pl.DataFrame:
-    """One row for each instance and boot that agents told of. A bare host is no row: it exists on or off.
+    """One row for each instance and boot that agents told of.
 
-    A machine that says when it was booted existed from then on, though its agent came later.
+    A bare host is no row, since it exists on or off; nor is an estimate. A machine that says when it was booted existed
+    from then on, though its agent came later.
     """
     rows: list[dict[str, object]] = []
     for hour in hours:
         facts = hour.facts
-        if not facts.instance_id:
+        if not facts.instance_id or hour.source not in {MEASURED, SIMULATED}:
             continue
         start = datetime.fromtimestamp(hour.book.hour_s, UTC)
         booted = start if facts.booted_s is None else datetime.fromtimestamp(facts.booted_s, UTC)

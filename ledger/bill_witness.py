@@ -1,0 +1,107 @@
+"""What bills witness of when GPU instances existed: for those that no event, API or journal tells of.
+
+Owns the stretches that hourly lines of an instance make. Instances without GPUs are no nodes of these books: their
+lines stay with what is shared.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import polars as pl
+
+from collectors.price_list import PriceRow
+from ledger.store import Store
+from ledger.store_progress import note_progress, progress
+from ledger.tables import CHARGES, LIFETIMES, TIME
+
+BILL = "bill"
+_WHAT = "bill lifetimes"
+_INSTANCE = ("provider", "instance_id", "instance_type")
+_CAPACITY = {"on_demand": "on_demand", "spot": "spot", "commitment": "on_demand"}
+
+
+def gpu_types(listed: Iterable[PriceRow], shapes: pl.DataFrame) -> Mapping[tuple[str, str], int]:
+    """GPUs of each provider's instance types, as far as lists and the cloud itself tell.
+
+    Args:
+        listed: the bundled list.
+        shapes: INSTANCE_TYPES rows, which go before the list.
+    """
+    known = {(row.provider, row.instance_type): row.gpu_count for row in listed if row.instance_type}
+    told = shapes.filter(pl.col("gpu_count") > 0).select("provider", "instance_type", "gpu_count")
+    return known | {(provider, name): count for provider, name, count in told.iter_rows()}
+
+
+def bill_lifetimes(charges: pl.LazyFrame, types: Mapping[tuple[str, str], int], now: datetime) -> pl.DataFrame:
+    """One row for each unbroken stretch in which an instance was charged by the hour, or for less.
+
+    Args:
+        charges: CHARGES rows.
+        types: of :func:`gpu_types`.
+        now: nothing existed beyond it.
+    """
+    keys = [
+        {"provider": provider, "instance_type": name, "gpu_count": count} for (provider, name), count in types.items()
+    ]
+    table = pl.DataFrame(keys, schema={"provider": pl.String, "instance_type": pl.String, "gpu_count": pl.Int32})
+    length = pl.col("period_end") - pl.col("period_start")
+    lines = (
+        charges.filter(
+            pl.col("category") == "usage",
+            pl.col("instance_id") != "",
+            length > pl.duration(),
+            length <= pl.duration(hours=1),
+        )
+        .select(*_INSTANCE, "region", "zone", "pricing", "period_start", "period_end")
+        .unique()
+        .join(table.lazy(), on=["provider", "instance_type"])
+        .sort("instance_id", "period_start", "period_end")
+    )
+    so_far = pl.col("period_end").cum_max().shift(1).over("instance_id")
+    stretches = lines.with_columns(
+        stretch=(pl.col("period_start") > so_far).fill_null(value=True).cast(pl.Int32).cum_sum().over("instance_id")
+    )
+    rows = stretches.group_by(*_INSTANCE, "stretch").agg(
+        pl.col("region", "zone", "gpu_count").first(),
+        capacity_type=pl.col("pricing").first().replace_strict(_CAPACITY, default=""),
+        began=pl.col("period_start").min(),
+        ended=pl.min_horizontal(pl.col("period_end").max(), pl.lit(now).cast(TIME)),
+    )
+    nobody = {name: pl.lit("") for name in ("cluster", "node", "gpu_model")}
+    told = rows.filter(pl.col("ended") > pl.col("began")).with_columns(
+        seen=pl.col("ended"), evidence=pl.lit(BILL), **nobody
+    )
+    columns = [pl.col(name).cast(dtype) for name, dtype in LIFETIMES.schema.items()]
+    return told.select(columns).sort("instance_id", "began").collect(engine="streaming")
+
+
+def note_bill_lifetimes(
+    store: Store, types: Mapping[tuple[str, str], int], now: datetime
+) -> tuple[datetime | None, int | None]:
+    """Bring the bill's witness in step with the charges.
+
+    Returns:
+        From when on node-hours may have changed, or ``None``; and the version of the charges that this is from, for
+        :func:`settled`.
+
+    Raises:
+        StoreError: a table cannot be read or written.
+    """
+    version = store.version(CHARGES)
+    if progress(store, _WHAT).get("charges") == version:
+        return None, version
+    told = bill_lifetimes(store.scan(CHARGES, version), types, now)
+    known = store.scan(LIFETIMES).filter(pl.col("evidence") == BILL).collect()
+    if not told.equals(known.select(told.columns).sort("instance_id", "began")):
+        store.replace(LIFETIMES, told, {"evidence": [BILL]})
+    began = pl.concat([told, known.select(told.columns)]).select(pl.col("began").min()).item()
+    return began, version
+
+
+def settled(store: Store, version: int | None, now: datetime) -> None:
+    """Note that node-hours are booked by the witness of that version.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    note_progress(store, _WHAT, {"charges": version}, now)
