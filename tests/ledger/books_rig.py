@@ -17,7 +17,7 @@ from ledger.price_settings import PriceSettings
 from ledger.price_table import LedgerPrices
 from ledger.store import Store
 from ledger.tables import BILLS, CHARGES, LIFETIMES
-from tests.ledger.ledger_rig import MINUTE_NS, agent_hour, at, row
+from tests.ledger.ledger_rig import MINUTE_NS, MODEL, agent_hour, at, row
 
 USD = 10**9
 HOUR = timedelta(hours=1)
@@ -109,7 +109,7 @@ def lived(store, nodes="ab", first=5, hours=3, evidence="api"):
         "instance_type": "p5",
         "capacity_type": "on_demand",
         "gpu_count": 2,
-        "gpu_model": "",
+        "gpu_model": MODEL,
         "evidence": evidence,
     }
     end = at(first + hours)
