@@ -51,7 +51,7 @@ class CostKeeper:
         inputs = {table.name: self._store.version(table) for table in INPUTS}
         former: Versions = progress(self._store, WHAT)
         if former == inputs:
-            return ()
+            return []
         changed = changes(self._store, former, inputs)
         rolled = self._store.rolled_before(COST)
         hours = [hour for hour in changed.hours if rolled is None or hour.date() >= rolled]
