@@ -26,8 +26,8 @@ def known(store):
     return store.scan(LIFETIMES).sort("began").select("node", "instance_id", "began", "ended", "seen").collect().rows()
 
 
-def seen(node, began=at(1), instance="i-1"):
-    return SeenNode(node, began, {"instance_id": instance, "provider": "aws"}, 8)
+def seen(node, began=None, instance="i-1"):
+    return SeenNode(node, began or at(1), {"instance_id": instance, "provider": "aws"}, 8)
 
 
 def test_a_stretch_is_one_row_that_grows(store):
