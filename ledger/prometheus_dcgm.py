@@ -14,25 +14,21 @@ Owns the queries and what is made of their answers. Per hour and device:
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from collectors.clock import NS_PER_HOUR
 from collectors.gpu_model import canonical_model
-from collectors.kube_node import capacity_type, instance_of
 from collectors.prometheus_api import Series
 from ledger.accounts import Account
 from ledger.agent_hours import AgentHour
 from ledger.apportion import apportion
 from ledger.hours import HolderKey, HolderNote, NodeNote
 from ledger.prometheus_hours import NOBODY, DeviceEstimate, agent_hour, split_activity
+from ledger.prometheus_nodes import HOUR_SECONDS, STEPS, Query, node_notes
 from ledger.prometheus_pods import PodFacts
 
-HOUR_SECONDS = 3600
 MINUTE_NS = NS_PER_HOUR // 60
-STEPS = "[59m59s:1m]"
-"""Sixty instants: the hour's full minutes, its end among them, its beginning not."""
 PRESENCE = ("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_GPU_UTIL")
 """The first that the fleet has is what a device's presence and pods are told by."""
 ACTIVITY = (("DCGM_FI_PROF_GR_ENGINE_ACTIVE", 1.0), ("DCGM_FI_DEV_GPU_UTIL", 100.0))
@@ -45,14 +41,6 @@ _SLICES, _A30_SLICES = 7, 4
 
 _Key = tuple[str, str, str, str, str]
 """UUID, MIG instance, profile, holder kind, holder."""
-
-
-class Query(Protocol):
-    """Answers instant queries; see :class:`collectors.prometheus_api.PrometheusApi`."""
-
-    def query(self, expression: str, at: float) -> list[Series]:
-        """The series at a time."""
-        ...
 
 
 @dataclass(slots=True)
@@ -96,7 +84,7 @@ def dcgm_hour(api: Query, hour_s: int, pods: PodFacts, cluster: str = "") -> lis
         for _, _, _, kind, holder in series:
             if kind:
                 node.holders[HolderKey(kind, holder)] = pods.note(holder)
-    facts = {note.node: note for note in _node_notes(api, end, cluster)}
+    facts = {note.node: note for note in node_notes(api, end, cluster)}
     return [
         agent_hour(name, hour_s, node.devices, node.holders, facts.get(name, NodeNote(node=name, cluster=cluster)))
         for name, node in sorted(books.items())
@@ -181,46 +169,3 @@ def _book_holders(
 def _slices(profile: str) -> int:
     match = _PROFILE.match(profile)
     return int(match[1]) if match else 1
-
-
-def _node_notes(api: Query, end: int, cluster: str) -> Iterable[NodeNote]:
-    """What kube-state-metrics tells of nodes; nothing where it does not run."""
-    ids = {
-        each.labels.get("node", ""): each.labels.get("provider_id", "")
-        for each in api.query("last_over_time(kube_node_info[1h])", end)
-    }
-    labels = {
-        each.labels.get("node", ""): each.labels for each in api.query("last_over_time(kube_node_labels[1h])", end)
-    }
-    for name in sorted(ids.keys() | labels.keys()):
-        yield _node_note(name, ids.get(name, ""), labels.get(name, {}), cluster)
-
-
-_KNOWN_LABELS: Sequence[str] = (
-    "karpenter.sh/capacity-type",
-    "eks.amazonaws.com/capacityType",
-    "cloud.google.com/gke-provisioning",
-    "cloud.google.com/gke-spot",
-    "cloud.google.com/gke-preemptible",
-    "cloud.google.com/gke-nodepool",
-    "kubernetes.azure.com/scalesetpriority",
-    "kubernetes.azure.com/cluster",
-)
-
-
-def _node_note(name: str, provider_id: str, labels: Mapping[str, str], cluster: str) -> NodeNote:
-    def said(label: str) -> str:
-        return labels.get("label_" + re.sub(r"[^a-zA-Z0-9_]", "_", label), "")
-
-    provider, instance_id = instance_of(provider_id)
-    known = {label: value for label in _KNOWN_LABELS if (value := said(label))}
-    return NodeNote(
-        node=name,
-        cluster=cluster,
-        provider=provider or "",
-        region=said("topology.kubernetes.io/region"),
-        zone=said("topology.kubernetes.io/zone"),
-        instance_id=instance_id or "",
-        instance_type=said("node.kubernetes.io/instance-type"),
-        capacity_type=capacity_type(known) or "",
-    )

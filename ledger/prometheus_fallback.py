@@ -19,7 +19,7 @@ from ledger.agent_hours import AgentHour
 from ledger.booking_units import PROVISIONAL
 from ledger.hours import NodeNote
 from ledger.lifetimes import RANK
-from ledger.prometheus_dcgm import Query
+from ledger.prometheus_nodes import Query
 from ledger.prometheus_own import own_hours
 from ledger.store import Store
 from ledger.tables import LIFETIMES, NODE_HOURS, PLACE, USAGE
@@ -126,7 +126,7 @@ class Fallback:
         booker: books estimates, which replace no journal.
         api: the Prometheus.
         journal_days: for how long agents keep their journal.
-        simulated: whether the ledger is a simulated one.
+        simulated: whether the ledger is a simulated one: then nothing is asked, since estimates have no kind of their own.
         hours_a_run: most hours asked for in one run.
     """
 
@@ -156,7 +156,7 @@ class Fallback:
         Raises:
             StoreError: the ledger cannot be read or written; the next run does what is left.
         """
-        lost = self._lost(now)
+        lost = [] if self._simulated else self._lost(now)
         by_hour = [(hour, list(of)) for hour, of in groupby(lost, key=lambda each: each.hour)]
         made: list[AgentHour] = []
         booked, left, error = 0, len(lost), ""
@@ -185,7 +185,7 @@ class Fallback:
         return [each for each in lost if each.place.node not in self._silent.get(each.hour, ())]
 
     def _ask(self, hour: datetime, places: Mapping[str, NodeNote]) -> list[AgentHour]:
-        made = own_hours(self._api, int(hour.timestamp()), places, simulated=self._simulated)
+        made = own_hours(self._api, int(hour.timestamp()), places)
         if missing := places.keys() - {each.node for each in made}:
             self._silent.setdefault(hour, set()).update(missing)
         return made

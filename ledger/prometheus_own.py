@@ -15,8 +15,8 @@ from collectors.prometheus_api import Series
 from ledger.agent_hours import AgentHour
 from ledger.counter_steps import Page, Points, Span, gained
 from ledger.hours import HolderKey, HolderNote, NodeNote, WorkKey
-from ledger.prometheus_dcgm import HOUR_SECONDS, Query
 from ledger.prometheus_hours import DeviceEstimate, agent_hour
+from ledger.prometheus_nodes import HOUR_SECONDS, Query
 
 SECONDS = "wattledger_account_gpu_seconds_total"
 ENERGY = "wattledger_account_energy_joules_total"

@@ -2,7 +2,8 @@
 
 Hour 0: ``GPU-A`` is held by a Deployment's pod at 50 %, all hour. ``GPU-B`` is held by a Job's pod for its first 20
 minutes at 100 %, then by nobody. ``GPU-M`` is cut into 3g and 2g, each held. Hour 1: the exporter of node-1 is away
-from minute 30 on, and its driver was loaded anew, so that the counter fell.
+from minute 30 on, and its driver was loaded anew, so that the counter fell. node-3 offers two GPUs from minute 10 of
+hour 0 until minute 40 of hour 1, and has no exporter; node-4 has no GPU.
 """
 
 from collections.abc import Iterator
@@ -78,6 +79,20 @@ def _state(second: int) -> Iterator[Sample]:
         "label_karpenter_sh_capacity_type": "spot",
     }
     yield Sample("kube_node_labels", node | labels, second, 1)
+    yield Sample("kube_node_created", node, second, BEGIN - 86_400)
+    yield from _without_exporter(second, ksm)
+
+
+def _without_exporter(second: int, ksm: dict[str, str]) -> Iterator[Sample]:
+    if 600 <= second <= 3600 + 2400:
+        node = {"node": "node-3", **ksm}
+        yield Sample("kube_node_info", node | {"provider_id": "aws:///us-east-1a/i-03030303030303030"}, second, 1)
+        yield Sample("kube_node_created", node, second, BEGIN + 590)
+        yield Sample("kube_node_labels", node | {"label_nvidia_com_gpu_count": "2"}, second, 1)
+        yield Sample("kube_node_status_capacity", node | {"resource": "nvidia_com_gpu", "unit": "integer"}, second, 8)
+    node = {"node": "node-4", **ksm}
+    yield Sample("kube_node_info", node, second, 1)
+    yield Sample("kube_node_status_capacity", node | {"resource": "cpu", "unit": "core"}, second, 64)
 
 
 def openmetrics() -> str:
@@ -89,4 +104,3 @@ def openmetrics() -> str:
         families.setdefault(sample.name, []).append(line)
     lines = [line for name, lines in families.items() for line in (f"# TYPE {name} unknown", *lines)]
     return "\n".join([*lines, "# EOF", ""])
-

@@ -5,6 +5,8 @@ import pytest
 from collectors.prometheus_api import PrometheusApi
 from collectors.prometheus_settings import PrometheusSettings
 from ledger.prometheus_dcgm import dcgm_hour
+from ledger.prometheus_import import fleet_hour
+from ledger.prometheus_nodes import node_notes, nodes_seen
 from ledger.prometheus_pods import pod_facts
 from tests.integration.exporter_history import BEGIN, openmetrics
 from tests.integration.kept_samples import prometheus_with, victoria_with
@@ -27,9 +29,12 @@ def victoria(require_tool, tmp_path_factory):
 
 
 @pytest.fixture(params=["prometheus", "victoria"])
-def hour(request):
-    api = PrometheusApi(PrometheusSettings(url=request.getfixturevalue(request.param)))
+def api(request):
+    return PrometheusApi(PrometheusSettings(url=request.getfixturevalue(request.param)))
 
+
+@pytest.fixture
+def hour(api):
     def made(number):
         begin = BEGIN + 3600 * number
         return {each.node: each for each in dcgm_hour(api, begin, pod_facts(api, begin + 3600), "prod")}
@@ -102,3 +107,27 @@ def test_an_hour_made_again_is_the_same_and_one_before_the_first_sample_is_none(
         name: node.digest for name, node in hour(0).items()
     }
     assert hour(-30) == {}
+
+
+def test_nodes_existed_from_their_creation_until_they_were_last_told_of(api):
+    def seen(number):
+        begin = BEGIN + 3600 * number
+        notes = node_notes(api, begin + 3600, "prod")
+        return {
+            each.note.node: (each.began - BEGIN, each.seen - begin, each.has_gpus, each.note.gpu_count)
+            for each in nodes_seen(api, begin, notes)
+        }
+
+    assert seen(0) == {
+        "node-1": (-86_400, 3600, False, None),
+        "node-3": (590, 3600, True, 2),
+        "node-4": (0, 3600, False, None),
+    }
+    assert seen(1)["node-3"] == (590, 2400, True, 2)
+
+
+def test_a_gpu_node_without_an_exporter_is_part_of_the_fleet_and_one_without_gpus_is_not(api):
+    fleet = fleet_hour(api, BEGIN, pod_facts(api, BEGIN + 3600), "prod")
+    assert [each.node for each in fleet.hours] == ["node-1", "node-2", "node-3"]
+    assert [each.note.node for each in fleet.lifetimes] == ["node-1", "node-3"]
+    assert fleet.hours[2].book.devices == {}

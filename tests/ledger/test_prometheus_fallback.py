@@ -245,6 +245,13 @@ def test_a_run_asks_for_some_hours_the_oldest_first(store):
     assert table(store, USAGE)["account"].unique().to_list() == ["unallocated"]
 
 
+def test_simulated_books_take_no_estimates(store, vanished):
+    books, agent = vanished
+    api = Scraped(agent)
+    assert Fallback(store, books, api, journal_days=JOURNAL_DAYS, simulated=True).run(NOW) == Recovered()
+    assert api.asked == []
+
+
 def test_a_lost_hour_of_days_that_were_rolled_up_is_let_be(store, vanished):
     books, agent = vanished
     store.rewrite(USAGE, {"hour_utc": [at(0)]}, lambda rows: rows, rolled=date(2026, 11, 2))
