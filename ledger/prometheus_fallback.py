@@ -126,7 +126,7 @@ class Fallback:
         booker: books estimates, which replace no journal.
         api: the Prometheus.
         journal_days: for how long agents keep their journal.
-        simulated: whether the ledger is a simulated one: then nothing is asked, since estimates have no kind of their own.
+        simulated: whether the ledger is a simulated one, which has no estimates: then nothing is asked.
         hours_a_run: most hours asked for in one run.
     """
 
