@@ -5,8 +5,13 @@ of an earlier sweep. Ratios run from 0 to 1, ``*_mj`` are integer millijoules, `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from collectors.quick_dataclass import dataclass
 
 SourceName = Literal["nvml", "simulated"]
 ProcessKind = Literal["compute", "graphics", "mps"]
