@@ -3,7 +3,9 @@
 Owns where each raw value goes and which unit it leaves behind; calls nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 from collectors import nvml_gpm as gpm
 from collectors.nvml_field_table import (
@@ -71,12 +73,6 @@ def _flag(value: float | None) -> bool | None:
     return None if value is None else bool(value)
 
 
-def _busiest(metrics: Gpm, engines: Iterable[int]) -> float | None:
-    """The largest of several engines of a kind: while any one is busy, the device is."""
-    known = [metrics[engine] for engine in engines if engine in metrics]
-    return max(known) / PERCENT_PER_RATIO if known else None
-
-
 def device_activity(values: Scalars, metrics: Gpm) -> Activity:
     """Activity of a whole device: NVML's own getters, and GPM's metrics beside them."""
     utilization = values.get("utilization")
@@ -95,22 +91,60 @@ def device_activity(values: Scalars, metrics: Gpm) -> Activity:
     )
 
 
-def instance_activity(metrics: Gpm) -> Activity:
-    """Activity of a MIG instance: GPM's alone, since NVML has no utilization for it."""
-    return Activity(
-        encoder=_busiest(metrics, gpm.ENCODERS),
-        decoder=_busiest(metrics, gpm.DECODERS),
-        jpeg=_busiest(metrics, gpm.JPEGS),
-        ofa=_busiest(metrics, gpm.OFAS),
-        graphics=_percent(metrics.get(gpm.GRAPHICS)),
-        sm=_percent(metrics.get(gpm.SM)),
-        sm_occupancy=_percent(metrics.get(gpm.SM_OCCUPANCY)),
-        tensor=_percent(metrics.get(gpm.TENSOR)),
-        dram=_percent(metrics.get(gpm.DRAM)),
-    )
+class _Places(NamedTuple):
+    """Where GPM's answers stand; ``None`` for what was not answered."""
+
+    graphics: int | None
+    sm: int | None
+    sm_occupancy: int | None
+    tensor: int | None
+    dram: int | None
+    encoders: slice | None
+    decoders: slice | None
+    jpegs: slice | None
+    ofas: slice | None
+
+
+@lru_cache(maxsize=256)
+def _places(metrics: tuple[int, ...]) -> _Places:
+    graphics, sm, sm_occupancy, tensor, dram = [
+        metrics.index(metric) if metric in metrics else None for metric in _ACTIVITY_METRICS
+    ]
+    encoders, decoders, jpegs, ofas = [
+        _span(metrics, engines) for engines in (gpm.ENCODERS, gpm.DECODERS, gpm.JPEGS, gpm.OFAS)
+    ]
+    return _Places(graphics, sm, sm_occupancy, tensor, dram, encoders, decoders, jpegs, ofas)
+
+
+def _span(metrics: tuple[int, ...], engines: tuple[int, ...]) -> slice | None:
+    """Engines of a kind are asked one after the other, so they are answered in one stretch."""
+    places = [place for place, metric in enumerate(metrics) if metric in engines]
+    return slice(places[0], places[-1] + 1) if places else None
 
 
 _NO_ACTIVITY = Activity()
+
+
+def instance_activity(answer: gpm.GpmAnswer) -> Activity:
+    """Activity of a MIG instance: GPM's alone, since NVML has no utilization for it.
+
+    Of several engines of a kind the busiest counts: while any one is busy, the device is.
+    """
+    values = answer.values
+    if not values:
+        return _NO_ACTIVITY
+    at = _places(answer.metrics)
+    return Activity(
+        encoder=None if at.encoders is None else max(values[at.encoders]) / PERCENT_PER_RATIO,
+        decoder=None if at.decoders is None else max(values[at.decoders]) / PERCENT_PER_RATIO,
+        jpeg=None if at.jpegs is None else max(values[at.jpegs]) / PERCENT_PER_RATIO,
+        ofa=None if at.ofas is None else max(values[at.ofas]) / PERCENT_PER_RATIO,
+        graphics=None if at.graphics is None else values[at.graphics] / PERCENT_PER_RATIO,
+        sm=None if at.sm is None else values[at.sm] / PERCENT_PER_RATIO,
+        sm_occupancy=None if at.sm_occupancy is None else values[at.sm_occupancy] / PERCENT_PER_RATIO,
+        tensor=None if at.tensor is None else values[at.tensor] / PERCENT_PER_RATIO,
+        dram=None if at.dram is None else values[at.dram] / PERCENT_PER_RATIO,
+    )
 
 
 def activity_source(activity: Activity, metrics: Gpm) -> str | None:

@@ -115,7 +115,7 @@ class DeviceReader:
         now_ns = self._clock.monotonic_ns()
         energy = self._energy.read(now_ns)
         activity_values = self._activity.read(now_ns)
-        metrics = {} if self._gpm is None else self._gpm.read(now_ns)
+        metrics = {} if self._gpm is None else self._gpm.read(now_ns).by_metric()
         self._still_current()
         values = self._state.read(now_ns)
         if not (energy or activity_values or values):
@@ -186,15 +186,14 @@ class DeviceReader:
         self, instance: Instance, now_ns: int, processes: tuple[ProcessReading, ...] | None
     ) -> GpuReading:
         """One instance. GPM counts whole GPU instances: where it is cut further, nobody's activity can be told."""
-        metrics = instance.read_gpm(now_ns)
-        activity = assemble.instance_activity(metrics)
+        gpm = instance.read_gpm(now_ns)
         return GpuReading(
             device=self.facts,
             read_ns=now_ns,
             mig=instance.facts,
             mig_enabled=True,
-            activity=activity,
-            activity_source="gpm" if metrics else None,
+            activity=assemble.instance_activity(gpm),
+            activity_source="gpm" if gpm.metrics else None,
             memory=assemble.memory_of(instance.memory.read(now_ns)),
             processes=processes or (),
             processes_known=processes is not None,

@@ -9,6 +9,7 @@ import ctypes
 import struct
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import NamedTuple
 
 import pynvml
 
@@ -31,12 +32,27 @@ DEVICE_METRICS = (GRAPHICS, SM, SM_OCCUPANCY, TENSOR, DRAM, PCIE_TX, PCIE_RX, NV
 INSTANCE_METRICS = (GRAPHICS, SM, SM_OCCUPANCY, TENSOR, DRAM, *DECODERS, *JPEGS, *OFAS, *ENCODERS)
 """A MIG instance has no utilization getters, so its media engines are read here too, engine by engine."""
 
-_HEAD_BYTES = 24
+_HEAD = struct.Struct("<IIQQ")
 """version, numMetrics, sample1, sample2"""
+_HEAD_BYTES = _HEAD.size
 _METRIC = struct.Struct("<II32x")
 _METRIC_ROOM = 40 * 512
 """Room for as many metrics as any driver's struct has; only numMetrics of them are touched."""
 _UNANSWERED = 0xFFFFFFFF
+
+
+class GpmAnswer(NamedTuple):
+    """The metrics that were answered and their values, side by side; none where samples are too close or missing."""
+
+    metrics: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+
+    def by_metric(self) -> dict[int, float]:
+        """Value by metric."""
+        return dict(zip(self.metrics, self.values, strict=True))
+
+
+_NOTHING = GpmAnswer()
 
 
 def _scratch() -> "ctypes.Array[ctypes.c_char]":
@@ -100,7 +116,8 @@ class GpmSampler:
         self._spare: ctypes.c_void_p | None = None
         self._base_ns = 0
         self._struct = functions.scratch
-        self._metrics_at = ctypes.addressof(self._struct) + _HEAD_BYTES
+        self._requests: dict[int, bytes] = {}
+        """The struct as it is asked with, by the number of the earlier sample's buffer."""
         self._all_metrics = metrics
         self._ask_for(metrics)
         instance = () if gpu_instance_id is None else (ctypes.c_uint(gpu_instance_id),)
@@ -109,7 +126,7 @@ class GpmSampler:
 
     def _ask_for(self, metrics: tuple[int, ...]) -> None:
         self._metrics = metrics
-        self._request = b"".join(_METRIC.pack(metric, _UNANSWERED) for metric in metrics)
+        self._requests = {}
         self._layout = struct.Struct("<" + "4xId24x" * len(metrics))
 
     def forget_refusals(self) -> None:
@@ -117,23 +134,23 @@ class GpmSampler:
         self._asking.forget()
         self._ask_for(self._all_metrics)
 
-    def read(self, now_ns: int) -> dict[int, float]:
-        """Metric to its value over the time since the last sample; empty where samples are too close or there are none.
+    def read(self, now_ns: int) -> GpmAnswer:
+        """The metrics over the time since the last sample.
 
         Raises:
             DeviceLost: the device is gone.
             DriverGone: the driver is.
         """
         if not self._asking.due(now_ns) or not self._metrics:
-            return {}
+            return _NOTHING
         if self._base is not None and now_ns - self._base_ns <= SHORTEST_NS:
-            return {}
+            return _NOTHING
         sample = self._spare = self._spare or self._new_sample(now_ns)
         if sample is None or self._refused(self._take(*self._args, sample), now_ns):
-            return {}
+            return _NOTHING
         before, self._base, self._base_ns = self._base, sample, now_ns
         self._spare = before
-        return {} if before is None else self._between(before, sample, now_ns)
+        return _NOTHING if before is None else self._between(before, sample, now_ns)
 
     def restart(self) -> None:
         """Compare with nothing that was sampled before."""
@@ -142,6 +159,7 @@ class GpmSampler:
         elif self._base is not None:
             self._functions.free(self._base)
         self._base = None
+        self._requests = {}
 
     def free(self) -> None:
         """Give the sample buffers back; only while no reading is under way."""
@@ -149,27 +167,34 @@ class GpmSampler:
             if sample is not None:
                 self._functions.free(sample)
         self._base = self._spare = None
+        self._requests = {}
 
     def _new_sample(self, now_ns: int) -> ctypes.c_void_p | None:
         sample = ctypes.c_void_p()
         return None if self._refused(self._functions.alloc(ctypes.byref(sample)), now_ns) else sample
 
-    def _between(self, before: ctypes.c_void_p, after: ctypes.c_void_p, now_ns: int) -> dict[int, float]:
-        head = struct.pack("<IIQQ", METRICS_VERSION, len(self._metrics), before.value or 0, after.value or 0)
-        ctypes.memmove(self._struct, head, _HEAD_BYTES)
-        ctypes.memmove(self._metrics_at, self._request, len(self._request))
+    def _between(self, before: ctypes.c_void_p, after: ctypes.c_void_p, now_ns: int) -> GpmAnswer:
+        request = self._requests.get(id(before)) or self._request(before, after)
+        ctypes.memmove(self._struct, request, len(request))
         if self._refused(self._functions.metrics(self._struct), now_ns):
-            return {}
+            return _NOTHING
         raw = self._layout.unpack_from(self._struct, _HEAD_BYTES)
         codes: tuple[int, ...] = raw[0::2]
         answers: tuple[float, ...] = raw[1::2]
         if not any(codes) and isfinite(sum(answers)):
-            return dict(zip(self._metrics, answers, strict=True))
+            return GpmAnswer(self._metrics, answers)
         found = zip(self._metrics, codes, answers, strict=True)
-        values = {metric: value for metric, code, value in found if code == 0 and isfinite(value)}
+        known = [(metric, value) for metric, code, value in found if code == 0 and isfinite(value)]
         if any(codes):
             self._drop_unsupported(codes)
-        return values
+        return GpmAnswer(tuple([metric for metric, _ in known]), tuple([value for _, value in known]))
+
+    def _request(self, before: ctypes.c_void_p, after: ctypes.c_void_p) -> bytes:
+        """Two buffers take turns, so there are two requests."""
+        head = _HEAD.pack(METRICS_VERSION, len(self._metrics), before.value or 0, after.value or 0)
+        made = head + b"".join([_METRIC.pack(metric, _UNANSWERED) for metric in self._metrics])
+        self._requests[id(before)] = made
+        return made
 
     def _drop_unsupported(self, codes: tuple[int, ...]) -> None:
         answers = zip(self._metrics, codes, strict=True)

@@ -12,7 +12,7 @@ import ctypes
 import pynvml
 
 from collectors.nvml_errors import raise_if_fatal
-from collectors.nvml_gpm import INSTANCE_METRICS, GpmFunctions, GpmSampler
+from collectors.nvml_gpm import INSTANCE_METRICS, GpmAnswer, GpmFunctions, GpmSampler
 from collectors.nvml_library import Library, handle_of, may, text
 from collectors.nvml_mig_room import MigRoom
 from collectors.nvml_processes import ProcessLists
@@ -47,19 +47,19 @@ class Instance:
             self._processes = ProcessLists(self._library, self._handle, self.facts.uuid)
         return self._processes.read(now_ns)
 
-    def read_gpm(self, now_ns: int) -> dict[int, float]:
-        """Its GPM metrics; empty while it shares its GPU instance, which is all that GPM can tell apart.
+    def read_gpm(self, now_ns: int) -> GpmAnswer:
+        """Its GPM metrics; none while it shares its GPU instance, which is all that GPM can tell apart.
 
         Raises:
             DeviceLost: the device is gone.
             DriverGone: the driver is.
         """
         if self.gpm is None:
-            return {}
+            return GpmAnswer()
         if self.alone:
             return self.gpm.read(now_ns)
         self.gpm.restart()
-        return {}
+        return GpmAnswer()
 
     def forget_refusals(self) -> None:
         """Ask everything again at the next reading."""
