@@ -16,7 +16,7 @@ Measures: ``duty_cycle_ppm``, ``sm_ppm``, ``tensor_ppm``, ``dram_ppm`` (of the d
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +24,24 @@ from typing import Any, NamedTuple
 from agent.accountant import DeviceView
 from agent.attribution import PPM
 from agent.log_file import write_atomically
+from agent.units import HolderUse
 from collectors.clock import NS_PER_SECOND
 from collectors.holder import Holder
 from collectors.host import HolderUsage
-from collectors.readings import GpuReading
+from collectors.readings import Activity, GpuReading
 from ledger.json_text import compact
 
 _MIB = 1 << 20
+_MEASURES = (
+    "duty_cycle_ppm",
+    "sm_ppm",
+    "tensor_ppm",
+    "dram_ppm",
+    "power_limit_mw",
+    "node_iowait_ppm",
+    "memory_mib",
+    "power_mw",
+)
 
 
 class ProfileKey(NamedTuple):
@@ -48,9 +59,12 @@ class _Row:
     measures: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     totals: dict[str, int] = field(default_factory=dict[str, int])
 
-    def measure(self, amounts: Iterable[tuple[str, int]], ns: int) -> None:
+    def measure(self, amounts: Sequence[int | None], ns: int) -> None:
+        """Take the amounts of :data:`_MEASURES`, in that order."""
         measures = self.measures
-        for name, amount in amounts:
+        for name, amount in zip(_MEASURES, amounts):  # noqa: B905  (one amount stands for each name)
+            if amount is None:
+                continue
             entry = measures.get(name)
             if entry is None:
                 measures[name] = [amount * ns, ns, amount]
@@ -66,6 +80,21 @@ class _Row:
             totals[name] = totals.get(name, 0) + amount
 
 
+class _Use(NamedTuple):
+    mig: str
+    holder: Holder
+    memory_mib: int | None
+    row: _Row
+
+
+class _Found(NamedTuple):
+    """The rows of those who were on a device."""
+
+    hour_s: int
+    uses: tuple[HolderUse, ...]
+    rows: list[_Use]
+
+
 @dataclass(slots=True)
 class ProfileBook:
     """Profiles of the open hours."""
@@ -73,6 +102,8 @@ class ProfileBook:
     rows: dict[ProfileKey, _Row] = field(default_factory=dict[ProfileKey, _Row])
     _throttle: dict[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     _usage: dict[Holder, HolderUsage] = field(default_factory=dict[Holder, HolderUsage])
+    _found: dict[str, "_Found"] = field(default_factory=dict[str, "_Found"])
+    """By device."""
 
     def observe(self, hour_s: int, view: DeviceView, iowait_ratio: float | None) -> None:
         """Take the interval that a sweep closed on one device."""
@@ -85,22 +116,15 @@ class ProfileBook:
         for share in view.shares:
             place = share.mig, share.holder
             energy[place] = energy.get(place, 0) + share.energy_mj
-        node = [] if iowait_ratio is None else [("node_iowait_ppm", round(iowait_ratio * PPM))]
+        limit_watts = device.power.limit_watts
+        limit_mw = None if limit_watts is None else round(limit_watts * 1000)
+        iowait_ppm = None if iowait_ratio is None else round(iowait_ratio * PPM)
+        has_energy = device.energy_mj is not None
         totals = [*_moved(device, ns), *((f"throttle_ns.{reason}", amount) for reason, amount in throttled.items())]
         parts = {"": device} | {part.mig.uuid: part for part in view.sweep.instances if part.mig}
-        seen: dict[str, list[tuple[str, int]]] = {}
-        for use in view.uses:
-            if use.holder is None:
-                continue
-            if use.mig not in seen:
-                seen[use.mig] = [*_measured(parts[use.mig], device), *node]
-            row = self._row(ProfileKey(hour_s, device.device.uuid, use.mig, use.holder.kind, use.holder.name))
-            own: list[tuple[str, int]] = []
-            if use.memory_bytes is not None:
-                own.append(("memory_mib", use.memory_bytes // _MIB))
-            if device.energy_mj is not None:
-                own.append(("power_mw", energy.get((use.mig, use.holder), 0) * NS_PER_SECOND // ns))
-            row.measure([*seen[use.mig], *own], ns)
+        for mig, holder, memory_mib, row in self._rows_of(hour_s, view):
+            power_mw = energy.get((mig, holder), 0) * NS_PER_SECOND // ns if has_energy else None
+            row.measure((*_measured(parts[mig].activity), limit_mw, iowait_ppm, memory_mib, power_mw), ns)
             row.add(totals)
 
     def observe_usage(self, hour_s: int, usage: Mapping[Holder, HolderUsage]) -> None:
@@ -122,6 +146,7 @@ class ProfileBook:
     def take(self, hour_s: int) -> list[dict[str, Any]]:
         """The rows of an hour, which are forgotten."""
         keys = sorted(key for key in self.rows if key.hour_s == hour_s)
+        self._found.clear()
         return [_plain(key, self.rows.pop(key)) for key in keys]
 
     def show(self, hour_s: int) -> list[dict[str, Any]]:
@@ -141,12 +166,34 @@ class ProfileBook:
     def load(self, path: Path, open_hours: Iterable[int]) -> None:
         """Read rows of hours that are still open; what is not there or not readable is left out."""
         kept = set(open_hours)
+        self._found.clear()
         try:
             for *key, measures, totals in json.loads(path.read_bytes()):
                 if key[0] in kept:
                     self.rows[ProfileKey(*key)] = _Row(measures, totals)
         except (OSError, ValueError, TypeError):
             self.rows.clear()
+
+    def _rows_of(self, hour_s: int, view: DeviceView) -> Iterable["_Use"]:
+        """The rows of a device's holders, looked up once for as long as these are the same."""
+        uuid = view.sweep.device.device.uuid
+        found = self._found.get(uuid)
+        if found is None or found.hour_s != hour_s or found.uses is not view.uses:
+            found = self._found[uuid] = _Found(
+                hour_s,
+                view.uses,
+                [
+                    _Use(
+                        use.mig,
+                        use.holder,
+                        None if use.memory_bytes is None else use.memory_bytes // _MIB,
+                        self._row(ProfileKey(hour_s, uuid, use.mig, use.holder.kind, use.holder.name)),
+                    )
+                    for use in view.uses
+                    if use.holder is not None
+                ],
+            )
+        return found.rows
 
     def _row(self, key: ProfileKey) -> _Row:
         row = self.rows.get(key)
@@ -161,16 +208,14 @@ class ProfileBook:
         return {reason: value - before[reason] for reason, value in now.items() if value > before.get(reason, value)}
 
 
-def _measured(part: GpuReading, device: GpuReading) -> list[tuple[str, int]]:
-    activity = part.activity
-    values = (
-        ("duty_cycle_ppm", activity.duty_cycle, PPM),
-        ("sm_ppm", activity.sm, PPM),
-        ("tensor_ppm", activity.tensor, PPM),
-        ("dram_ppm", activity.dram, PPM),
-        ("power_limit_mw", device.power.limit_watts, 1000),
+def _measured(activity: Activity) -> tuple[int | None, int | None, int | None, int | None]:
+    duty_cycle, sm, tensor, dram = activity.duty_cycle, activity.sm, activity.tensor, activity.dram
+    return (
+        None if duty_cycle is None else round(duty_cycle * PPM),
+        None if sm is None else round(sm * PPM),
+        None if tensor is None else round(tensor * PPM),
+        None if dram is None else round(dram * PPM),
     )
-    return [(name, round(value * scale)) for name, value, scale in values if value is not None]
 
 
 def _moved(device: GpuReading, ns: int) -> list[tuple[str, int]]:

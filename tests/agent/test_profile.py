@@ -77,6 +77,27 @@ def test_cpu_and_io_are_increments_of_the_holder_s_counters():
     assert book.take(HOUR + 3600)[0]["totals"] == {"cpu_ns": 30}
 
 
+def test_an_hour_that_was_taken_and_is_open_again_gets_rows_of_its_own():
+    book, same = ProfileBook(), view(1, activity=Activity(duty_cycle=0.2))
+    book.observe(HOUR, same, None)
+    taken = book.take(HOUR)
+    book.observe(HOUR, same, None)
+
+    assert book.take(HOUR) == taken
+
+
+def test_holders_that_follow_each_other_have_rows_of_their_own():
+    book = ProfileBook()
+    book.observe(HOUR, view(1), None)
+    later = view(2)
+    later.uses = (HolderUse(Holder("container", "b"), "", None, 1.0),)
+    book.observe(HOUR, later, None)
+
+    rows = {row["holder"]: row["measures"] for row in book.take(HOUR)}
+    assert rows["a"]["memory_mib"] == [2048 * NS_PER_SECOND, NS_PER_SECOND, 2048]
+    assert "memory_mib" not in rows["b"]
+
+
 def test_rows_come_back_for_hours_that_are_still_open(tmp_path):
     book = ProfileBook()
     book.observe(HOUR, view(), None)
