@@ -7,6 +7,7 @@ it stopped answering, since only a kubelet that runs gives anything else; after 
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from agent.holdings import Allocation, Holdings
@@ -63,6 +64,7 @@ class Identities(Protocol):
         ...
 
 
+@lru_cache(maxsize=4096)
 def pod_holder(namespace: str, pod: str, container: str) -> Holder:
     """A container of a pod as a holder."""
     return Holder("pod", f"{namespace}/{pod}/{container}")

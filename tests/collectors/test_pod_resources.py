@@ -37,12 +37,13 @@ class FakeKubelet:
     def __init__(self):
         self.calls = []
         self.error = None
+        self.answer = ANSWER
 
     def __call__(self, call, request):
         self.calls.append((call, request))
         if self.error is not None:
             raise self.error
-        return ANSWER
+        return self.answer
 
 
 @pytest.fixture
@@ -74,6 +75,16 @@ def test_the_kubelet_is_asked_once_per_interval(pod_resources, clock, kubelet):
         clock.pass_seconds(0.5)
     assert len(kubelet.calls) == 3
     assert [index for index, answer in enumerate(answers) if answer is not None] == [0, 20, 40]
+
+
+def test_an_answer_that_stays_is_the_same_one_and_one_that_changes_is_told(pod_resources, clock, kubelet):
+    told = [pod_resources.read_if_due()]
+    for answer in (ANSWER, b"", ANSWER):
+        clock.pass_seconds(60)
+        kubelet.answer = answer
+        told.append(pod_resources.read_if_due())
+    assert told == [PODS, PODS, (), PODS]
+    assert told[1] is told[0]
 
 
 def test_a_hurried_read_asks_at_once_but_never_over_once_a_second(pod_resources, clock, kubelet):
