@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from agent.attribution import Interval, Share, attribute
 from agent.books import NO_PRICE, Books
-from agent.entry import Base, Control, Entry, Row
+from agent.entry import Base, Control, Entry, Row, row_of
 from agent.holdings import Holdings
 from agent.hour_clock import HourClock, Slice, split_wall
 from agent.idle_power import IdlePower
@@ -66,7 +66,7 @@ class _RowKeys:
             key = made.get(share[:5])
             if key is None:
                 key = made[share[:5]] = self._key(uuid, share)
-            rows.append(Row(hour_s, key, share.gpu_ns, share.energy_mj))
+            rows.append(row_of((hour_s, key, share.gpu_ns, share.energy_mj)))
         return rows
 
     def _key(self, uuid: str, share: Share) -> RowKey:

@@ -6,7 +6,8 @@ holders by their weights. Energy goes to units first, then to each unit's parts.
 so the parts add up to the interval and to the counter's delta, always.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from collectors.clock import NS_PER_SECOND
@@ -69,6 +70,14 @@ class Share(NamedTuple):
     energy_mj: int
 
 
+_share: Callable[[tuple[str, Holder, Account, Method, EnergyMethod, int, int]], Share] = partial(
+    tuple[object, ...].__new__, Share
+)
+"""``Share(...)`` in a quarter of its time: a sweep makes two for each MIG instance."""
+_Whole = tuple[int, int, int | None, EnergyMethod | None]
+"""What a unit gets: nanoseconds, millijoules, its idle power, and the energy's method unless that of its parts."""
+
+
 class _Part(NamedTuple):
     account: Account
     method: Method
@@ -89,7 +98,7 @@ def attribute(interval: Interval) -> list[Share]:
         idle_mw = None if interval.idle_mw is None else interval.idle_mw * unit.slices // slice_total
         holder = _one_holder(unit)
         if holder is not None and time_ns:
-            shares += _shares_of_one(interval, unit, holder, _Whole(time_ns, energy, idle_mw, told_method))
+            shares += _shares_of_one(interval, unit, holder, (time_ns, energy, idle_mw, told_method))
             continue
         parts = _time_parts(unit, time_ns)
         split, part_method = _energy_of_parts(parts, energy, idle_mw)
@@ -104,16 +113,6 @@ def attribute(interval: Interval) -> list[Share]:
     return shares
 
 
-class _Whole(NamedTuple):
-    """What a unit gets."""
-
-    ns: int
-    energy_mj: int
-    idle_mw: int | None
-    method: EnergyMethod | None
-    """``None``: that of its parts."""
-
-
 def _one_holder(unit: Unit) -> Holder | None:
     """The one who holds all of a unit whose activity is known; ``None`` where it is not as plain as that."""
     if len(unit.claims) != 1 or unit.activity_ppm is None or unit.implausible:
@@ -125,22 +124,23 @@ def _one_holder(unit: Unit) -> Holder | None:
 def _shares_of_one(interval: Interval, unit: Unit, holder: Holder, whole: _Whole) -> list[Share]:
     """What :func:`_time_parts` and :func:`_energy_of_parts` come to for one holder, who is all of the node most often.
 
-    ``whole.ns`` must not be 0.
+    The time must not be 0.
     """
-    active_ns = (whole.ns * min(unit.activity_ppm or 0, PPM) + PPM // 2) // PPM
-    idle_ns = whole.ns - active_ns
+    ns, energy_mj, idle_mw, method = whole
+    mig, _, activity_ppm, _, time_method, _ = unit
+    active_ns = (ns * min(activity_ppm or 0, PPM) + PPM // 2) // PPM
+    idle_ns = ns - active_ns
     if not (active_ns and idle_ns):
-        method = whole.method or EnergyMethod.WHOLE
         account = Account.ACTIVE if active_ns else Account.IDLE
-        return [Share(unit.mig, holder, account, unit.method, method, whole.ns, whole.energy_mj)]
-    if whole.idle_mw is None:
-        method, idle_mj = whole.method or EnergyMethod.IDLE_UNKNOWN, 0
+        return [_share((mig, holder, account, time_method, method or EnergyMethod.WHOLE, ns, energy_mj))]
+    if idle_mw is None:
+        method, idle_mj = method or EnergyMethod.IDLE_UNKNOWN, 0
     else:
-        method = whole.method or interval.idle_method
-        idle_mj = min(whole.energy_mj, whole.idle_mw * idle_ns // NS_PER_SECOND)
+        method = method or interval.idle_method
+        idle_mj = min(energy_mj, idle_mw * idle_ns // NS_PER_SECOND)
     return [
-        Share(unit.mig, holder, Account.ACTIVE, unit.method, method, active_ns, whole.energy_mj - idle_mj),
-        Share(unit.mig, holder, Account.IDLE, unit.method, method, idle_ns, idle_mj),
+        _share((mig, holder, Account.ACTIVE, time_method, method, active_ns, energy_mj - idle_mj)),
+        _share((mig, holder, Account.IDLE, time_method, method, idle_ns, idle_mj)),
     ]
 
 

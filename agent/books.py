@@ -7,7 +7,7 @@ a meter's cost is kept as gpu-nanoseconds times nano-dollars an hour, so that do
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agent.entry import Base, Control, Entry, Row
+from agent.entry import Base, Control, Entry
 from agent.work_books import FINISHED, OTHER, WorkBooks
 from collectors.clock import NS_PER_HOUR
 from ledger.hours import Amount, CellKey, ClockStep, DeviceHour, HourBook, LatencySum, PriceNote
@@ -84,8 +84,7 @@ class Books:
         self.idle_mw.update(entry.idle_mw)
         for uuid, name in entry.names.items():
             self.devices.setdefault(uuid, DeviceMeter(name))
-        for row in entry.rows:
-            self._add_row(row, entry)
+        self._add_rows(entry)
         for control in entry.controls:
             self._add_control(control, entry)
         if entry.settled or entry.gone:
@@ -172,27 +171,35 @@ class Books:
             self.shape += 1
             self._shown -= not meter.folded
 
-    def _add_row(self, row: Row, entry: Entry) -> None:
-        hour_s, key, gpu_ns, energy_mj = row
-        cell, _, price_id = key
-        rows = self.hour(hour_s).rows
-        amount = rows.get(key)
-        if amount is None:
-            amount = rows[key] = Amount()
-            self._note_price(hour_s, price_id)
-        amount.gpu_ns += gpu_ns
-        amount.energy_mj += energy_mj
-        if entry.hours_only:
-            return
-        meter = self.meters.get(cell)
-        if meter is None:
-            meter = self.meters[cell] = self._new_meter(cell)
-        meter.gpu_ns += gpu_ns
-        meter.energy_mj += energy_mj
-        meter.touched_ns = entry.monotonic_ns
-        if price_id != NO_PRICE:
-            self.shape += meter.cost_numerator is None
-            meter.cost_numerator = self._cost(meter.cost_numerator, gpu_ns, price_id)
+    def _add_rows(self, entry: Entry) -> None:
+        book: HourBook | None = None
+        for hour_s, key, gpu_ns, energy_mj in entry.rows:
+            if book is None or book.hour_s != hour_s:
+                book = self.hour(hour_s)
+            rows = book.rows
+            amount = rows.get(key)
+            if amount is None:
+                amount = rows[key] = Amount()
+                self._note_price(hour_s, key.price_id)
+            amount.gpu_ns += gpu_ns
+            amount.energy_mj += energy_mj
+            if entry.hours_only:
+                continue
+            cell, _, price_id = key
+            meter = self.meters.get(cell)
+            if meter is None:
+                meter = self.meters[cell] = self._new_meter(cell)
+            meter.gpu_ns += gpu_ns
+            meter.energy_mj += energy_mj
+            meter.touched_ns = entry.monotonic_ns
+            if price_id == NO_PRICE:
+                continue
+            cost = gpu_ns * self.prices[price_id].nano_usd_per_gpu_hour
+            if meter.cost_numerator is None:
+                self.shape += 1
+                meter.cost_numerator = cost
+            else:
+                meter.cost_numerator += cost
 
     def _new_meter(self, key: CellKey) -> Meter:
         self.shape += 1

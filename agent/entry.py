@@ -1,6 +1,8 @@
 """What one sweep books: increments only, so that entries can be merged, saved, and replayed to the same books."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from ledger.hours import (
@@ -39,6 +41,10 @@ class Row(NamedTuple):
     key: RowKey
     gpu_ns: int
     energy_mj: int
+
+
+row_of: Callable[[tuple[int, RowKey, int, int]], Row] = partial(tuple[object, ...].__new__, Row)
+"""``Row(...)`` in a quarter of its time: a sweep makes two for each MIG instance."""
 
 
 class Control(NamedTuple):

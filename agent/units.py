@@ -35,17 +35,11 @@ class HolderUse(NamedTuple):
     """Share of the unit that was allocated to it; ``None`` where nobody allocates."""
 
 
-class _Told(NamedTuple):
-    """All that one holder's claim is worked out from, but for SM samples."""
-
-    processes: tuple[ProcessReading, ...]
-    processes_known: bool
-    holders: tuple[Holder | None, ...]
-    """Of the processes."""
-    allocated: tuple[Allocation, ...] | None
-    offered: int
-    unknown: bool
-    more_given: bool
+_Told = tuple[
+    tuple[ProcessReading, ...], bool, list[Holder | None], tuple[Allocation, ...] | None, int, bool, bool
+]
+"""All that one holder's claim is worked out from, but for SM samples: the processes, whether they are known, and their
+holders; the allocations and replicas; what the kubelet leaves open."""
 
 
 class _Plan(NamedTuple):
@@ -155,10 +149,10 @@ class UnitBuilder:
 
 def _told(reading: GpuReading, part: str, holdings: Holdings) -> _Told:
     by_pid, allocated = holdings.by_pid, holdings.allocated
-    return _Told(
+    return (
         reading.processes,
         reading.processes_known,
-        tuple([by_pid.get(process.pid) for process in reading.processes]),
+        [by_pid.get(process.pid) for process in reading.processes],
         None if allocated is None else allocated.get(part, ()),
         holdings.replicas.get(part, 0),
         holdings.unknown,
