@@ -26,14 +26,13 @@ from ledger.tables import LIFETIMES, NODE_HOURS, PLACE, USAGE
 
 _log = logging.getLogger(__name__)
 
-HOURS_A_RUN = 48
-"""Asked for in one run, the oldest first, since a Prometheus forgets those first."""
-BOOKED_AT_ONCE = 500
-"""Node-hours booked together, which bounds memory."""
+NODE_HOURS_A_RUN = 300
+"""Asked for in one run, which other jobs wait for; the oldest first, since a Prometheus forgets those first."""
 PATIENCE = timedelta(hours=1)
 """For an hour's last samples, and for a node that the API server did not name: it may be asked at a bad moment."""
 _HOUR = timedelta(hours=1)
 _INSTANCE = ["cluster", "node", "instance_id"]
+_NODE = ["hour_utc", "node"]
 
 
 class Booker(Protocol):
@@ -77,7 +76,8 @@ def lost_hours(node_hours: pl.LazyFrame, lifetimes: pl.LazyFrame, journal_days: 
 
     That is so when agents have kept it for all their days, or when the node is gone: its best witness saw it end, or
     the Kubernetes API was asked later and did not name it. A node that only its bill tells of goes by its instance's
-    id, by which no series is known, so it is not among them.
+    id, by which no series is known, so it is not among them; nor is a name that two instances bore within the hour,
+    since series do not tell those apart.
 
     Args:
         node_hours: NODE_HOURS rows.
@@ -91,9 +91,11 @@ def lost_hours(node_hours: pl.LazyFrame, lifetimes: pl.LazyFrame, journal_days: 
         pl.col("evidence") != "bill",
         pl.col("hour_utc") <= now - _HOUR - PATIENCE,
     )
+    bearers = node_hours.join(awaited, on=_NODE, how="semi").group_by(_NODE).agg(pl.len())
     passed = pl.col("hour_utc") <= now - _HOUR - timedelta(days=journal_days)
     rows = (
-        awaited.join(_gone(lifetimes, now).with_columns(gone=True), on=_INSTANCE, how="left")
+        awaited.join(bearers.filter(pl.col("len") == 1), on=_NODE, how="semi")
+        .join(_gone(lifetimes, now).with_columns(gone=True), on=_INSTANCE, how="left")
         .filter(passed | pl.col("gone").fill_null(value=False))
         .sort("hour_utc", *_INSTANCE)
         .select("hour_utc", *PLACE)
@@ -127,7 +129,7 @@ class Fallback:
         api: the Prometheus.
         journal_days: for how long agents keep their journal.
         simulated: whether the ledger is a simulated one, which has no estimates: then nothing is asked.
-        hours_a_run: most hours asked for in one run.
+        most: node-hours asked for in one run.
     """
 
     def __init__(
@@ -138,14 +140,14 @@ class Fallback:
         *,
         journal_days: int,
         simulated: bool = False,
-        hours_a_run: int = HOURS_A_RUN,
+        most: int = NODE_HOURS_A_RUN,
     ) -> None:
         self._store = store
         self._booker = booker
         self._api = api
         self._journal_days = journal_days
         self._simulated = simulated
-        self._hours_a_run = hours_a_run
+        self._most = most
         self._silent: dict[datetime, set[str]] = {}
         self.state = Recovered()
         """How it stands."""
@@ -157,23 +159,23 @@ class Fallback:
             StoreError: the ledger cannot be read or written; the next run does what is left.
         """
         lost = [] if self._simulated else self._lost(now)
-        by_hour = [(hour, list(of)) for hour, of in groupby(lost, key=lambda each: each.hour)]
+        wanted = lost[: self._most]
         made: list[AgentHour] = []
-        booked, left, error = 0, len(lost), ""
-        for hour, of in by_hour[: self._hours_a_run]:
+        left, error = len(lost), ""
+        for hour, of in groupby(wanted, key=lambda each: each.hour):
+            places = {each.place.node: each.place for each in of}
             try:
-                made += self._ask(hour, {each.place.node: each.place for each in of})
+                made += self._ask(hour, places)
             except SourceError as failure:
                 error = str(failure)
                 break
-            left -= len(of)
-            if len(made) >= BOOKED_AT_ONCE:
-                booked += self._book(made, now)
-        booked += self._book(made, now)
+            left -= len(places)
+        if made:
+            self._booker.book(made, now)
         self._tell_once(error)
         answered = self.state.asked_at if error or not lost else now
         silent = sum(len(nodes) for nodes in self._silent.values())
-        self.state = Recovered(left, self.state.booked + booked, silent, error, answered)
+        self.state = Recovered(left, self.state.booked + len(made), silent, error, answered)
         return self.state
 
     def _lost(self, now: datetime) -> list[Lost]:
@@ -189,13 +191,6 @@ class Fallback:
         if missing := places.keys() - {each.node for each in made}:
             self._silent.setdefault(hour, set()).update(missing)
         return made
-
-    def _book(self, made: list[AgentHour], now: datetime) -> int:
-        if made:
-            self._booker.book(made, now)
-        count = len(made)
-        made.clear()
-        return count
 
     def _tell_once(self, error: str) -> None:
         if error and error != self.state.error:

@@ -135,6 +135,14 @@ def test_an_hour_of_which_a_journal_told_something_is_not_lost(store):
     assert by_account(store, "n1") == {"active": 1200 * S, "unobserved": 1820 * S}
 
 
+def test_of_a_name_that_two_instances_bore_within_the_hour_no_series_tells_whose_it_is(store):
+    lives(store, ("n1", "api", 0, 1200, 1200), ("n1", "api", 1800, 3 * HOUR, 3 * HOUR))
+    ids = store.scan(LIFETIMES).collect().with_columns(pl.Series("instance_id", ["i-1", "i-2"]))
+    store.replace(LIFETIMES, ids, {})
+    Books(store).keeper.keep([], since=at(0), now=NOW)
+    assert names(lost(store)) == {(at(HOUR), "n1"), (at(2 * HOUR), "n1")}
+
+
 def test_a_node_that_only_its_bill_tells_of_is_not_asked_for(store):
     lives(store, ("n1", "bill", 0, 3600, 3600))
     Books(store).keeper.keep([], since=at(0), now=NOW)
@@ -237,7 +245,7 @@ def test_a_run_asks_for_some_hours_the_oldest_first(store):
     agent = ScrapedAgent()
     agent.scrape()
     agent.run(8 * HOUR, ("A", NOBODY, "unallocated", 1.0))
-    made = Fallback(store, books, Scraped(agent), journal_days=JOURNAL_DAYS, hours_a_run=5)
+    made = Fallback(store, books, Scraped(agent), journal_days=JOURNAL_DAYS, most=5)
     now = at(10 * HOUR)
     assert made.run(now) == Recovered(lost=3, booked=5, asked_at=now)
     assert {each.hour for each in lost(store, now)} == {at(hour * HOUR) for hour in (5, 6, 7)}
