@@ -1,10 +1,10 @@
 """The `wattledger` command: finds a subcommand by name and imports only that one."""
 
-import importlib
-from typing import Any, cast
+from typing import Any
 
 import click
 
+from cli.lazy_group import LazyGroup
 from collectors.errors import Misconfigured, SourceError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controller": ("cli.controller:controller", "Keep the books of a fleet, and serve them."),
     "top": ("cli.top:top", "Show a running agent's devices and books, live."),
     "doctor": ("cli.doctor:doctor", "Check what works on this machine, and how to mend the rest."),
+    "ledger": ("cli.ledger:ledger", "Show the books, prove them, explain them, carry them out."),
     "schedule": ("cli.schedule:schedule", "Check what a schedule's windows mean."),
     "metrics": ("cli.metrics:metrics", "List every metric and what it says."),
     "config": ("cli.config_command:config", "Show or check the configuration, its page or its schema."),
@@ -26,20 +27,7 @@ class Refusal(click.ClickException):
     exit_code = 2
 
 
-class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (click's signature)
-        if cmd_name not in COMMANDS:
-            return None
-        module, function = COMMANDS[cmd_name][0].split(":")
-        return cast("click.Command", getattr(importlib.import_module(module), function))
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's signature)
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
+class _Commands(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -49,7 +37,11 @@ class _Commands(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands,
+    commands_by_name=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="wattledger", message="wattledger %(version)s")
 def main() -> None:
     """Book every GPU-second, joule and dollar of this machine to exactly one account.
