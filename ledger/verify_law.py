@@ -12,11 +12,13 @@ import polars as pl
 MOST = 100
 """Breaks told of one law and day; whoever mends the first sees the rest again."""
 
-_REBOOK = (
-    "book the hour again: delete its rows of node_hours, and the controller takes it from the node's journal; where"
-    " that is gone, take the hour from a former version of the table"
+_MEND = (
+    "let the controller run, which ends what a killed one began; if the break stays, restore the ledger as it was:"
+    " docs/guides/ledger.md, Mending"
 )
-_REMAKE = "make the cost of the hour again: the controller does where usage, prices or charges of it change"
+_OTHERS = (
+    "another program wrote to the table, or two controllers at once: restore it, see docs/guides/ledger.md, Mending"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +33,35 @@ class Law:
 SCHEMA = Law(
     "schema",
     "Each table has the columns and types of its schema version, and no leadership that nobody claimed wrote to it.",
-    "another program changed the table: restore a former version of it, and let wattledger alone write",
+    _OTHERS,
 )
 HOURS = Law(
     "hours",
     "Each row stands at the start of an hour, in the partition of that hour's day.",
-    "another program wrote the row: delete it, or restore a former version of the table",
+    _OTHERS,
 )
 KEYS = Law(
     "keys",
     "No key stands twice in any table.",
-    "two writers wrote at once, or another program did: restore a former version of the table, run one controller",
+    _OTHERS,
 )
-REGISTER = Law("register", "There is no usage without its node-hour.", "delete the rows of that hour, or " + _REBOOK)
-DEVICES = Law("devices", "Each node-hour has rows of all its devices, and of no others.", _REBOOK)
-TIME = Law("time", "The accounts of each device and hour add up to the time that its node existed.", _REBOOK)
+REGISTER = Law("register", "There is no usage without its node-hour.", _MEND)
+DEVICES = Law("devices", "Each node-hour has rows of all its devices, and of no others.", _MEND)
+TIME = Law("time", "The accounts of each device and hour add up to the time that its node existed.", _MEND)
 SIGNS = Law(
     "signs",
     "Time, energy, memory, list cost and grams are never negative; only what a bill says may be.",
-    _REBOOK,
+    _MEND,
 )
 PRICED = Law(
     "prices",
     "Each price that cost rests on stands in the table of prices; list cost is null where there is none.",
-    "restore the row of prices from a former version of the table, or " + _REMAKE,
+    _MEND,
 )
-ORPHANS = Law("orphans", "Cost stands on usage rows, and each usage row has its cost.", _REMAKE)
-LIST = Law("list", "The list cost of a node-hour is its price times the time it existed, rounded once.", _REMAKE)
-LINES = Law("lines", "The effective cost of a node-hour is what the bill's lines give to it, to the unit.", _REMAKE)
-SHARES = Law("shares", "Each row bears its share of its node-hour, as the rule of apportioning gives it.", _REMAKE)
+ORPHANS = Law("orphans", "Cost stands on usage rows, and each usage row has its cost.", _MEND)
+LIST = Law("list", "The list cost of a node-hour is its price times the time it existed, rounded once.", _MEND)
+LINES = Law("lines", "The effective cost of a node-hour is what the bill's lines give to it, to the unit.", _MEND)
+SHARES = Law("shares", "Each row bears its share of its node-hour, as the rule of apportioning gives it.", _MEND)
 CHARGES = Law(
     "charges",
     "Over the range cost equals charges, by billing account and category.",
@@ -68,7 +70,7 @@ CHARGES = Law(
 BILLS = Law(
     "bills",
     "The lines of each booked bill add up to its totals, with one rounding line, and no line is of another bill.",
-    "take the bill in again: delete its row of bills, and the controller reads it from where it is delivered",
+    _MEND,
 )
 LAWS = (SCHEMA, HOURS, KEYS, REGISTER, DEVICES, TIME, SIGNS, PRICED, ORPHANS, LIST, LINES, SHARES, CHARGES, BILLS)
 

@@ -1,7 +1,10 @@
 """Each law is proven from the tables, and named when something in them is changed by hand."""
 
+import re
 import shutil
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -56,6 +59,7 @@ def only(store) -> Break:
     return found
 
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "ledger.md"
 A5 = (pl.col("hour_utc") == at(5)) & (pl.col("node") == "a")
 TRAIN = pl.col("holder") == "ml/train-0/worker"
 MOST = pl.col("list_nano_usd").is_not_null()
@@ -89,7 +93,7 @@ def test_time_that_does_not_add_up_names_device_hour_and_both_figures(store):
     assert (found.law, found.hour, found.node, found.subject) == ("time", at(5), "a", "device GPU-a2")
     assert (found.expected, found.found) == (f"{HOUR_NS} ns", f"{HOUR_NS - 1} ns")
     assert str(found).startswith("time: 2026-11-01T05:00Z, node a, device GPU-a2: expected 3600000000000 ns, found")
-    assert "book the hour again" in found.remedy
+    assert "docs/guides/ledger.md, Mending" in found.remedy
 
 
 def test_a_device_that_is_missing_is_told_by_the_number(store):
@@ -280,6 +284,24 @@ def test_hours_that_became_days_are_held_to_the_laws_by_day(store):
 def change_rolled(store, table, which, **values):
     made = [pl.when(which).then(value).otherwise(pl.col(name)).alias(name) for name, value in values.items()]
     store.rewrite(table, {}, lambda rows: rows.with_columns(made))
+
+
+def test_the_guides_way_of_mending_takes_the_ledger_back_to_when_it_was_whole(store):
+    moment = datetime.now(UTC)
+    code = next(text for text in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL) if "restore" in text)
+    code = re.sub(r'Path\(".*"\)', f"Path({store.place.root!r})", code)
+    code = re.sub(r"MOMENT = .*", f"MOMENT = datetime.fromisoformat({moment.isoformat()!r})", code)
+    time.sleep(0.002)  # a commit's time is told in milliseconds
+    change(store, USAGE, A5 & TRAIN, gpu_ns=pl.col("gpu_ns") - 1)
+    drop(store, PRICES, pl.col("price_id") != "")
+    assert "time" in laws(store)
+    exec(compile(code, "guide", "exec"), {})
+    assert list(verify(store)) == []
+
+
+def test_the_guide_lists_every_law():
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*\.) \|$", GUIDE.read_text(), re.MULTILINE))
+    assert listed == {law.name: law.says for law in LAWS}
 
 
 def test_every_law_says_what_holds_and_what_to_do():
