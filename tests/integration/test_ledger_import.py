@@ -1,6 +1,7 @@
 """`wattledger ledger import` against a real Prometheus that only dcgm-exporter and kube-state-metrics wrote into."""
 
 import json
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
@@ -12,6 +13,7 @@ from collectors.errors import Misconfigured, Unavailable
 from controller.lease import LockFile
 from ledger.store import Store
 from ledger.tables import COST, NODE_HOURS, USAGE
+from ledger.verify import verify
 from tests.integration.exporter_history import openmetrics
 from tests.integration.kept_samples import address, gate, prometheus_with
 
@@ -82,6 +84,11 @@ def test_each_node_hour_adds_up_to_what_kube_state_metrics_saw_of_it(run, tmp_pa
     assert set(lost["gpu_ns"] // minutes) <= set(range(24, 31))
 
 
+def test_no_law_of_the_books_is_broken_by_estimates(run, tmp_path):
+    run()
+    assert list(verify(books(tmp_path))) == []
+
+
 def test_run_again_it_knows_every_hour(run, tmp_path):
     run()
     before = books(tmp_path).scan(USAGE).collect()
@@ -105,7 +112,8 @@ def test_while_a_controller_keeps_the_books_none_are_imported(run, tmp_path):
 
 def test_simulated_books_take_no_estimates_of_real_nodes(run, tmp_path):
     store = books(tmp_path)
-    row = {"source": "simulated", "node": "sim", "instance_id": ""}
+    hour = datetime(2026, 11, 1, tzinfo=UTC)
+    row = {"source": "simulated", "node": "sim", "instance_id": "", "hour_utc": hour, "day": hour.date()}
     store.append(NODE_HOURS, pl.DataFrame([row], schema=NODE_HOURS.schema))
     with pytest.raises(Misconfigured, match="holds simulated figures"):
         run()

@@ -13,6 +13,7 @@ from ledger.prometheus_fallback import Fallback
 from ledger.prometheus_own import own_hours
 from ledger.store import Store
 from ledger.tables import NODE_HOURS, USAGE
+from ledger.verify import verify
 from tests.integration.kept_samples import address, backfill, gate, prometheus_with, victoria_with
 from tests.integration.prometheus import Prometheus
 from tests.ledger.ledger_rig import agent_hour, row
@@ -108,6 +109,11 @@ def test_an_hour_made_again_is_the_same_and_of_both_servers(prometheus, victoria
         for url in (prometheus, prometheus, victoria, victoria)
     }
     assert len(digests) == 1
+
+
+def test_no_law_of_the_books_is_broken_by_estimates(store, api):
+    Fallback(store, Books(store), api, journal_days=14).run(NOW)
+    assert list(verify(store)) == []
 
 
 def test_run_again_nothing_changes(store, api):
