@@ -12,7 +12,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("cli.ledger_verify:verify", "Prove the laws of the books; exit status 1 when one is broken."),
     "explain": ("cli.ledger_explain:explain", "Price, shares and bill lines behind one hour's dollars."),
     "export": ("cli.ledger_export:export", "Write FOCUS 1.2, or a table, as CSV or Parquet."),
-    "import": ("cli.ledger_import:import_", "Books of past hours, from the Prometheus of a fleet with dcgm-exporter."),
     "import": ("cli.ledger_import:import_", "Books of past hours from a Prometheus, as estimates."),
     "compact": ("cli.ledger_compact:compact", "Fewer files, the same books."),
 }
