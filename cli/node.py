@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.app import AgentApp
-from agent.budget import CpuBudget
+from agent.budget import CpuBudget, no_pages
 from agent.daemon import HolderSource, HostReader, NodeAgent, Parts, UsageReader
 from agent.holdings import ProcessHoldings
 from agent.hour_notes import HourNotes
@@ -158,7 +158,11 @@ def _start(config: Config, store: StateStore, sources: _Sources, name: str) -> N
             holders=sources.holders,
             store=store,
             accountant=accountant,
-            budget=CpuBudget(None if simulated else settings.cpu_budget_ratio),
+            budget=CpuBudget(
+                None if simulated else settings.cpu_budget_ratio,
+                settings.cpu_budget_page_ratio,
+                no_pages if serving is None else serving.pages,
+            ),
             interval_ns=sources.interval_ns,
             host=sources.host,
             usage=sources.usage,

@@ -32,6 +32,10 @@ class ServingNode:
     held: Callable[[], set[Holder]]
     """Those that hold a device now."""
 
+    def pages(self) -> int:
+        """How many pages are read now."""
+        return len(self.serving.booker.views)
+
     def start(self, stop: threading.Event, clock: Clock) -> None:
         """Read pages until ``stop`` is set."""
         self.poller.start()

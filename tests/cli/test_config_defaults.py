@@ -11,6 +11,7 @@ DEFAULTS = {
         "finished_holder_seconds": 600.0,
         "series_cap": 2000,
         "cpu_budget_ratio": 0.01,
+        "cpu_budget_page_ratio": 0.000625,
         "method_hold_seconds": 60.0,
         "idle_learning_seconds": 60.0,
         "node_name": "",
