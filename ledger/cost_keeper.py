@@ -5,8 +5,8 @@ to it, and a death at any moment is made up for by the next run. What no bill ha
 books made it. Must never touch an hour that has become part of a day.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from itertools import groupby
 
 import polars as pl
@@ -26,6 +26,8 @@ WHAT = "cost"
 _NODE_HOUR = ("hour_utc", "node", "instance_id")
 _BILLED_AHEAD = timedelta(days=40)
 """A line may be billed in the month before its period."""
+_DEVICE_HOURS_AT_ONCE = 20_000
+"""Days are made together up to so many: a small fleet's month is one commit, a large one's day bounds memory."""
 
 
 class CostKeeper:
@@ -55,15 +57,15 @@ class CostKeeper:
         changed = changes(self._store, former, inputs)
         rolled = self._store.rolled_before(COST)
         hours = [hour for hour in changed.hours if rolled is None or hour.date() >= rolled]
-        for day in _days(hours):
-            self._make(day, changed, inputs)
+        for days in _together(hours, self._sizes(hours, inputs)):
+            self._make(days, changed, inputs)
         if hours or any(former.get(name) != inputs[name] for name in inputs if name != NODE_HOURS.name):
             note_progress(self._store, WHAT, inputs, now)
         return hours
 
     def _make(self, hours: Sequence[datetime], changed: Changed, inputs: Versions) -> None:
         within = pl.col("hour_utc").is_in(pl.Series(hours, dtype=TIME).implode())
-        of_day = pl.col("day") == hours[0].date()
+        of_day = pl.col("day").is_in(sorted({hour.date() for hour in hours}))
         every = self._store.scan(NODE_HOURS, inputs[NODE_HOURS.name])
         node_hours = every.filter(of_day, within).collect()
         booked = self._store.scan(USAGE).filter(of_day, within)
@@ -79,6 +81,14 @@ class CostKeeper:
         rows = with_carbon(cost, usage.lazy(), self._costing.rules.carbon).collect()
         self._store.replace(COST, rows, {"hour_utc": list(hours)})
 
+    def _sizes(self, hours: Sequence[datetime], inputs: Versions) -> Mapping[date, int]:
+        """Device-hours of each day."""
+        if not hours:
+            return {}
+        within = pl.col("day").is_between(hours[0].date(), hours[-1].date())
+        booked = self._store.scan(NODE_HOURS, inputs[NODE_HOURS.name]).filter(within)
+        return dict(booked.group_by("day").agg(pl.col("gpu_count").sum()).collect().iter_rows())
+
     def _charges(self, hours: Sequence[datetime], version: int | None) -> pl.LazyFrame:
         """Lines whose period touches the hours. A line stands in the bill of its period's month, or a later one; so of
         older bills only those are read whose lines may be long enough.
@@ -92,6 +102,15 @@ class CostKeeper:
         return touching(lines.filter(pl.col("month") >= pl.lit(oldest)), first, end)
 
 
-def _days(hours: Sequence[datetime]) -> Iterator[list[datetime]]:
-    for _, day in groupby(hours, key=lambda hour: hour.date()):
-        yield list(day)
+def _together(hours: Sequence[datetime], sizes: Mapping[date, int]) -> Iterator[list[datetime]]:
+    """Hours of whole days, as many as are made at once."""
+    waiting: list[datetime] = []
+    size = 0
+    for day, of_day in groupby(hours, key=lambda hour: hour.date()):
+        if waiting and size + sizes.get(day, 0) > _DEVICE_HOURS_AT_ONCE:
+            yield waiting
+            waiting, size = [], 0
+        waiting += of_day
+        size += sizes.get(day, 0)
+    if waiting:
+        yield waiting

@@ -146,12 +146,28 @@ def test_a_run_that_was_killed_between_two_days_is_made_up_for(store, monkeypatc
         return replaced(table, rows, where)
 
     monkeypatch.setattr(store, "replace", dies)
+    monkeypatch.setattr("ledger.cost_keeper._DEVICE_HOURS_AT_ONCE", 3)
     with pytest.raises(KeyboardInterrupt):
         run(store)
     monkeypatch.undo()
     run(store)
     assert effective(store) == wanted
     assert list(verify(store)) == []
+
+
+def test_days_of_a_small_fleet_are_made_together_and_give_what_each_alone_gives(store, monkeypatch):
+    rig.keep(store)
+    late = rig.line("next", USD, "", rig.DAY + timedelta(days=1), timedelta(days=3))
+    rig.deliver(store, [*rig.LINES, late])
+    before = store.version(COST)
+    run(store)
+    assert store.version(COST) == before + 1
+    together = rows_of(store)
+    store.replace(PROGRESS, pl.DataFrame(schema=PROGRESS.schema), {})
+    monkeypatch.setattr("ledger.cost_keeper._DEVICE_HOURS_AT_ONCE", -1)
+    run(store)
+    assert store.version(COST) == before + 1 + 4
+    assert rows_of(store).equals(together)
 
 
 def test_another_list_price_prices_what_comes_and_not_what_has_been(store):
