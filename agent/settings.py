@@ -25,11 +25,11 @@ class AgentSettings(BaseModel):
     series_cap: int = Field(default=2000, ge=10, le=1_000_000)
     """Most series of one family by holder; what passes it is folded into one series per device and account."""
     cpu_budget_ratio: float = Field(default=0.01, gt=0, le=1)
-    """Share of one core the agent may use, averaged over a minute; above it, and above what serving pages add to it, the
-    interval is stretched. Not applied to a simulation."""
+    """Share of one core the agent may use, averaged over a minute; above it, and above what serving pages add to it,
+    the interval is stretched. Not applied to a simulation."""
     cpu_budget_page_ratio: float = Field(default=0.000625, ge=0, le=0.1)
-    """What each serving page that is read adds to that share: a sixteenth of a percent, so that 16 pages of 200 kB every
-    15 s add one percent. Fewer sweeps would not make them cheaper, so they must not be what stretches the interval."""
+    """What each serving page that is read adds to that share: a sixteenth of a percent, so that 16 pages of 200 kB
+    every 15 s add one percent. Fewer sweeps make them no cheaper, so they must not be what stretches the interval."""
     method_hold_seconds: float = Field(default=60.0, ge=0, le=3600)
     """A shared device changes its method of attribution only after another has held for so long."""
     idle_learning_seconds: float = Field(default=60.0, ge=10, le=3600)
