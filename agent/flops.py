@@ -11,6 +11,7 @@ from agent.accountant import DeviceView
 from collectors.clock import NS_PER_SECOND
 from collectors.gpu_peaks import peak_flop_per_second
 from collectors.holder import Holder
+from collectors.readings import GpuReading
 
 
 @dataclass(slots=True)
@@ -26,11 +27,12 @@ class FlopMeter:
         for view in views:
             if view.interval_ns <= 0:
                 continue
+            parts = {"": view.sweep.device} | {each.mig.uuid: each for each in view.sweep.instances if each.mig}
             sharers: dict[str, list[Holder | None]] = {}
             for use in view.uses:
                 sharers.setdefault(use.mig, []).append(use.holder)
             for mig, holders in sharers.items():
-                self._add(view, mig, holders)
+                self._add(parts[mig], holders, view.interval_ns)
 
     def take(self, holder: Holder) -> int | None:
         """A holder's operations so far; ``None`` where a part of them since the call before is not known."""
@@ -43,23 +45,19 @@ class FlopMeter:
         self._flop = {holder: flop for holder, flop in self._flop.items() if holder in holders}
         self._unknown.intersection_update(holders)
 
-    def _add(self, view: DeviceView, mig: str, holders: list[Holder | None]) -> None:
-        rate = self._rate(view, mig) if len(holders) == 1 else None
+    def _add(self, part: GpuReading, holders: list[Holder | None], interval_ns: int) -> None:
+        rate = self._rate(part) if len(holders) == 1 else None
         for holder in holders:
             if holder is None:
                 continue
             if rate is None:
                 self._unknown.add(holder)
             else:
-                self._flop[holder] = self._flop.get(holder, 0) + round(rate * view.interval_ns / NS_PER_SECOND)
+                self._flop[holder] = self._flop.get(holder, 0) + round(rate * interval_ns / NS_PER_SECOND)
 
-    def _rate(self, view: DeviceView, mig: str) -> float | None:
+    def _rate(self, part: GpuReading) -> float | None:
         """Operations per second of a device or instance."""
-        part = view.sweep.device
-        slices_ratio = 1.0
-        if mig:
-            part = next(each for each in view.sweep.instances if each.mig is not None and each.mig.uuid == mig)
-            slices_ratio = part.mig.compute_slices / part.mig.parent_slices if part.mig else 1.0
+        slices_ratio = part.mig.compute_slices / part.mig.parent_slices if part.mig else 1.0
         peak = self.peak_of(part.device.name)
         if peak is None or part.activity.tensor is None:
             return None

@@ -1,5 +1,6 @@
 """What each holder cost and drew since the counters began, over all its devices and accounts."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from agent.books import FINISHED, OTHER, Books
@@ -17,13 +18,17 @@ class HolderTotal:
     energy_mj: int | None = 0
 
 
-def holder_totals(books: Books) -> dict[HolderName, HolderTotal]:
-    """By holder. A device without a price or an energy counter makes the sum of those that it bears absent."""
+def holder_totals(books: Books, wanted: Collection[HolderName] | None = None) -> dict[HolderName, HolderTotal]:
+    """By holder; of those that are ``wanted`` alone where they are named.
+
+    A device without a price or an energy counter makes the sum of those that it bears absent.
+    """
     totals: dict[HolderName, HolderTotal] = {}
     for key, meter in books.meters.items():
-        if key.holder in ("", FINISHED, OTHER):
+        holder = key.holder_kind, key.holder
+        if (wanted is not None and holder not in wanted) or key.holder in {"", FINISHED, OTHER}:
             continue
-        total = totals.setdefault((key.holder_kind, key.holder), HolderTotal())
+        total = totals.setdefault(holder, HolderTotal())
         device = books.devices.get(key.gpu_uuid)
         if total.cost_numerator is not None:
             total.cost_numerator = None if meter.cost_numerator is None else total.cost_numerator + meter.cost_numerator

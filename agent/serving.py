@@ -3,7 +3,7 @@
 Owns the windows of the economics and who is worth one. Everything it reads is given to it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.accountant import DeviceView
@@ -92,10 +92,12 @@ class Serving:
             del self._windows[holder]
         self.figures = {holder: each for holder, each in self.figures.items() if holder in self._windows}
 
-    def _add_points(self, holders: Iterable[Holder], now_ns: int) -> None:
+    def _add_points(self, holders: Collection[Holder], now_ns: int) -> None:
         books, settings = self.booker.books, self.booker.settings
-        totals = holder_totals(books)
-        work, latency = work_by_holder(books), latency_by_holder(books) if settings.objectives else {}
+        wanted = {(holder.kind, holder.name) for holder in holders}
+        totals = holder_totals(books, wanted)
+        work = work_by_holder(books, wanted)
+        latency = latency_by_holder(books, wanted) if settings.objectives else {}
         figures = dict(self.figures)
         for holder in holders:
             name = holder.kind, holder.name
@@ -118,21 +120,27 @@ class Serving:
         self.figures = figures
 
 
-def work_by_holder(books: Books) -> dict[HolderName, dict[tuple[str, str], int]]:
-    """Work by model and kind, over all tenants."""
+def work_by_holder(books: Books, wanted: Collection[HolderName]) -> dict[HolderName, dict[tuple[str, str], int]]:
+    """Work by model and kind, over all tenants, of those that are ``wanted``."""
     found: dict[HolderName, dict[tuple[str, str], int]] = {}
     meters: Mapping[WorkKey, WorkMeter] = books.work.meters
     for key, meter in meters.items():
+        if (key.holder_kind, key.holder) not in wanted:
+            continue
         work = found.setdefault((key.holder_kind, key.holder), {})
         work[key.model, key.kind] = work.get((key.model, key.kind), 0) + meter.amount
     return found
 
 
-def latency_by_holder(books: Books) -> dict[HolderName, dict[tuple[str, str], LatencySum]]:
-    """Copies of the latencies as they stand."""
+def latency_by_holder(
+    books: Books, wanted: Collection[HolderName]
+) -> dict[HolderName, dict[tuple[str, str], LatencySum]]:
+    """Copies of the latencies as they stand, of those that are ``wanted``."""
     found: dict[HolderName, dict[tuple[str, str], LatencySum]] = {}
     meters: Mapping[LatencyKey, LatencyMeter] = books.work.latency
     for key, meter in meters.items():
+        if (key.holder_kind, key.holder) not in wanted:
+            continue
         seen = meter.latency
         copy = LatencySum(seen.count, seen.sum_ns, dict(seen.buckets))
         found.setdefault((key.holder_kind, key.holder), {})[key.model, key.latency] = copy

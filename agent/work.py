@@ -212,7 +212,7 @@ class WorkBooker:
         split: dict[HolderName, int] = {}
         for key, meter in self.books.work.tenants.items():
             split[key.holder_kind, key.holder] = split.get((key.holder_kind, key.holder), 0) + meter.cost_numerator
-        totals = holder_totals(self.books)
+        totals = holder_totals(self.books, set(ready))
         for name in ready:
             weights = self._weights.pop(name, {})
             self._answered.pop(name, None)
