@@ -18,7 +18,7 @@ import polars as pl
 from collectors.bill_refused import BillRefused
 from collectors.errors import Unavailable
 
-ROWS = 200_000
+ROWS = 100_000
 """Rows of a batch; bounds memory, whatever the size of the file."""
 ROW = "__row"
 """Column with the row's number in the file, from 0."""

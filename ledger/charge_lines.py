@@ -1,10 +1,7 @@
-"""One batch of a bill's rows as charges: facts worked out once for all rows that share them, figures row by row.
-
-Hourly lines of one resource say the same in all columns but time, quantity and amounts, so what is dear (patterns,
-digests, tags) is done on the distinct ones. Whatever cannot be read is refused here, with the line.
+"""One batch of a bill's rows as charges: facts by kind, figures row by row. What cannot be read is refused here, with
+the line.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -13,22 +10,16 @@ from typing import NoReturn
 
 import polars as pl
 
-from collectors.bill_dialect import CATEGORIES, FACTS, TIMES, Dialect, Header, columns_as_json
+from collectors.bill_dialect import CATEGORIES, TIMES, Dialect, Header
 from collectors.bill_file import ROW, BillFile
 from collectors.bill_refused import BillRefused
 from ledger import money
 from ledger.bill_times import read_times
+from ledger.charge_kinds import HASH, Kinds
 from ledger.fx import Rates
-from ledger.instance_ids import instance_id
-from ledger.stack_layers import stack_layer
 
-HASH = "__hash"
-"""Of a line's content: the same in every delivery, with every version of polars."""
 BASES = ("list", "billed", "effective")
 _REQUIRED = (*TIMES, "billed", "effective")
-_KIND = "__kind"
-_MOST_KINDS = 200_000
-"""Distinct facts that are kept from batch to batch; bounds memory where each line has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +38,11 @@ class BatchReader:
     file: BillFile
     dialect: Dialect
     reading: Reading
-    _known: pl.DataFrame | None = None
-    """Facts by the hash of their columns, as earlier batches had them."""
+    kinds: Kinds
 
     def charges(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Rows of CHARGES without bill and line id, with :data:`HASH`, and for each of :data:`BASES` the exact amount
-        in the bill's currency as ``atto_...`` and ``deep_...``.
+        """Rows of CHARGES without bill and line id, with their digest, and for each of :data:`BASES` the exact amount
+        in the bill's currency as ``atto_...`` and ``deep_...``. Facts are as :meth:`Kinds.of` gives them.
 
         Raises:
             BillRefused: a row cannot be read; which, and why.
@@ -68,19 +58,9 @@ class BatchReader:
         return _identified(self._converted(rows))
 
     def _facts(self, named: pl.DataFrame, header: Header) -> pl.DataFrame:
-        """All facts of each row; worked out on distinct rows of the columns that they are made of."""
         rules = self.dialect.fact_columns(header)
         sources = sorted({name for rule in rules for name in rule.meta.root_names()})
-        raw = named.select(sources) if sources else named.select(pl.lit("").alias("__none"))
-        marked = raw.with_columns(hash_of(raw.columns).alias(_KIND))
-        here = marked.unique(_KIND, keep="any")
-        if not marked.select(_KIND).join(here, on=_KIND, how="left", maintain_order="left").drop(_KIND).equals(raw):
-            return _worked_out(marked, rules)  # two kinds share one hash
-        new = here if self._known is None else here.join(self._known, on=_KIND, how="anti")
-        worked = _worked_out(new, rules)
-        known = worked if self._known is None else pl.concat([self._known, worked])
-        self._known = known if known.height <= _MOST_KINDS else None
-        return marked.select(_KIND).join(known, on=_KIND, how="left", maintain_order="left")
+        return self.kinds.of(named.select(sources), rules)
 
     def _times(self, figures: pl.DataFrame, name: str) -> pl.Series:
         try:
@@ -91,12 +71,10 @@ class BatchReader:
             self._refuse(at, name, str(error))
 
     def _amounts(self, figures: pl.DataFrame) -> pl.DataFrame:
-        read = {name: self._money(figures, name) for name in (*BASES, "effective_plus", "effective_less")}
-        effective = read["effective"]
+        read = {name: self._money(figures, name) for name in BASES}
         for name, sign in (("effective_plus", 1), ("effective_less", -1)):
             if figures[name].null_count() < figures.height:
-                effective = money.plus(effective, read[name], sign)
-        read["effective"] = effective
+                read["effective"] = money.plus(read["effective"], self._money(figures, name), sign)
         columns = [read[base][part].alias(f"{part}_{base}") for base in BASES for part in ("nano", "atto", "deep")]
         return pl.DataFrame(columns)
 
@@ -160,32 +138,8 @@ class BatchReader:
 _RATES = {"currency": pl.String, "day": pl.Date, "fx": pl.String, "__top": pl.Int128, "__bottom": pl.Int128}
 
 
-def hash_of(columns: Sequence[str]) -> pl.Expr:
-    """Of these columns together; of this process alone."""
-    return pl.struct(columns).hash()
-
-
-def _worked_out(kinds: pl.DataFrame, rules: Sequence[pl.Expr]) -> pl.DataFrame:
-    texts = [name for name in FACTS if name not in {"correction", "tags"}]
-    facts = kinds.select(_KIND, *rules).with_columns(
-        pl.col(texts).fill_null(""), pl.col("tags").fill_null("{}"), pl.col("correction").fill_null(value=False)
-    )
-    digests = [_digest("\x1f".join(map(str, row))) for row in facts.select(FACTS).iter_rows()]
-    whole = pl.col("tags").str.starts_with("{") & pl.col("tags").str.ends_with("}")
-    return facts.with_columns(
-        pl.when(whole).then("tags").otherwise(columns_as_json({"tags": pl.col("tags")})),
-        pl.Series(HASH, digests, dtype=pl.UInt64),
-        instance_id=instance_id(pl.col("resource_id")),
-        stack_layer=stack_layer(pl.col("service"), pl.col("service_category")),
-    )
-
-
 _FACTORS = [int.from_bytes(blake2b(bytes([n]), digest_size=8).digest(), "little") | 1 for n in range(7)]
 _ABSENT = 0x5E3779B97F4A7C15
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def _identified(rows: pl.DataFrame) -> pl.DataFrame:

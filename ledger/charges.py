@@ -6,8 +6,9 @@ What is staged is booked by :mod:`ledger.bill_intake`. A file that cannot be rea
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -18,12 +19,14 @@ from collectors.bill_file import BillFile
 from collectors.bill_refused import BillRefused
 from collectors.errors import Unavailable
 from ledger import money
-from ledger.charge_lines import BASES, HASH, BatchReader, Reading
+from ledger.charge_kinds import FACT_COLUMNS, HASH, KIND, Kinds
+from ledger.charge_lines import BASES, BatchReader, Reading
 from ledger.stack_layers import DATA_GOVERNANCE
 from ledger.tables import CHARGES
 
 _LARGEST = (1 << 63) - 1
-_KEPT = [name for name in CHARGES.schema if name not in {"bill_id", "line_id"}]
+_NO_KINDS = pl.Schema({KIND: pl.UInt64(), **{name: CHARGES.schema[name] for name in FACT_COLUMNS}})
+_FIGURES = [name for name in CHARGES.schema if name not in {"bill_id", "line_id", *FACT_COLUMNS}]
 
 
 @dataclass(slots=True)
@@ -48,7 +51,8 @@ class Staged:
     """A delivery that was read whole."""
 
     dialect: str
-    parts: tuple[Path, ...]
+    parts: tuple["Part", ...]
+    kinds: pl.DataFrame
     months: Mapping[date, BillSums]
     hashes: pl.Series
 
@@ -63,19 +67,42 @@ class Staged:
             .filter(pl.col("place") > 1)
             .select("__n", "place")
         )
-        lines = pl.scan_parquet(list(self.parts), row_index_name="__n", glob=False)
+        lines = pl.concat(self._lines())
         if twice.height:
             lines = lines.join(twice.lazy(), on="__n", how="left", maintain_order="left")
             place = pl.when(pl.col("place").is_null()).then(pl.lit("")).otherwise(pl.format("-{}", "place"))
         else:
             place = pl.lit("")
         booked = lines.select(
-            *_KEPT,
+            *_FIGURES,
+            *FACT_COLUMNS,
             bill_id=pl.col("month").replace_strict(dict(bill_ids), return_dtype=pl.String),
             line_id=pl.col(HASH).cast(pl.String) + place,
         )
         rounding = [_rounding_line(month, bill_ids[month], sums) for month, sums in self.months.items()]
         return pl.concat([booked.select(list(CHARGES.schema)), pl.DataFrame(rounding, schema=CHARGES.schema).lazy()])
+
+    def _lines(self) -> Iterator[pl.LazyFrame]:
+        """Stretches of parts of one form, in order, with each line's place among all."""
+        facts = self.kinds.lazy().select(KIND, *FACT_COLUMNS)
+        first = 0
+        for whole, stretch in groupby(self.parts, lambda part: part.whole):
+            parts = list(stretch)
+            paths = [part.path for part in parts]
+            lines = pl.scan_ipc(paths, row_index_name="__n", row_index_offset=first, glob=False)
+            lines = lines if whole else lines.join(facts, on=KIND, how="left")
+            yield lines.select("__n", HASH, *_FIGURES, *FACT_COLUMNS)
+            first += sum(part.lines for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of a delivery's rows, put down in a file."""
+
+    path: Path
+    lines: int
+    whole: bool
+    """Each row has all its facts; else they are found by kind."""
 
 
 def stage(files: Sequence[BillFile], reading: Reading, folder: Path, dialect: Dialect | None = None) -> Staged:
@@ -93,17 +120,17 @@ def stage(files: Sequence[BillFile], reading: Reading, folder: Path, dialect: Di
     """
     sums: dict[date, BillSums] = defaultdict(BillSums)
     hashes: list[pl.Series] = []
-    parts: list[Path] = []
+    parts: list[Part] = []
+    kinds = Kinds()
     first = dialect or dialect_of(files[0].names, files[0].name)
     for file in files:
         used = dialect or dialect_of(file.names, file.name)
         if used != first:
             raise BillRefused(f"{file.name}: is {used.name}, but {files[0].name} is {first.name}; deliver one form")
-        for rows in _charges(file, used, reading):
+        for rows in _charges(file, BatchReader(file, used, reading, kinds)):
             _add(sums, rows)
             hashes.append(rows[HASH])
-            parts.append(folder / f"{len(parts):06d}.parquet")
-            _put_down(rows.select(*_KEPT, HASH), parts[-1])
+            parts.append(_put_down(rows, folder / f"{len(parts):06d}.arrow"))
     if not parts:
         raise BillRefused(f"{files[0].name}: no lines; there is nothing to book")
     for month, each in sums.items():
@@ -111,19 +138,22 @@ def stage(files: Sequence[BillFile], reading: Reading, folder: Path, dialect: Di
             raise BillRefused(
                 f"{files[0].name}: {month:%Y-%m} comes to more than the ledger holds (9.2 billion dollars)"
             )
-    return Staged(first.name, tuple(parts), dict(sums), pl.concat(hashes, rechunk=True))
+    facts = kinds.known if kinds.known is not None else pl.DataFrame(schema=_NO_KINDS)
+    return Staged(first.name, tuple(parts), facts, dict(sums), pl.concat(hashes, rechunk=True))
 
 
-def _put_down(rows: pl.DataFrame, path: Path) -> None:
+def _put_down(rows: pl.DataFrame, path: Path) -> Part:
+    whole = KIND not in rows.columns
+    kept = rows.select(*_FIGURES, HASH, *(FACT_COLUMNS if whole else (KIND,)))
     try:
-        rows.write_parquet(path, compression="lz4", statistics=False)
+        kept.write_ipc(path, compression="lz4")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise Unavailable(f"a bill cannot be staged in {path.parent} ({error}); free room there") from error
+    return Part(path, rows.height, whole)
 
 
-def _charges(file: BillFile, dialect: Dialect, reading: Reading) -> Iterator[pl.DataFrame]:
-    reader = BatchReader(file, dialect, reading)
-    for batch in file.batches(_needed(file, dialect)):
+def _charges(file: BillFile, reader: BatchReader) -> Iterator[pl.DataFrame]:
+    for batch in file.batches(_needed(file, reader.dialect)):
         if batch.height:
             yield _with_month(reader.charges(batch))
 
@@ -169,7 +199,9 @@ def _add(sums: dict[date, BillSums], rows: pl.DataFrame) -> None:
 
 
 def _rounding_line(month: date, bill_id: str, sums: BillSums) -> dict[str, object]:
-    """What the lines' own rounding left out or added, so that they add up to the total that is rounded once."""
+    """What the lines' own rounding left out or added, so that they add up to the total that is rounded once.
+    It stands in the first hour of its month.
+    """
     account, provider, currency = min(sums.accounts)
     start = datetime(month.year, month.month, 1, tzinfo=UTC)
     empty = {name: "" for name, dtype in CHARGES.schema.items() if dtype == pl.String}
@@ -181,7 +213,8 @@ def _rounding_line(month: date, bill_id: str, sums: BillSums) -> dict[str, objec
         "billing_account": account,
         "provider": provider,
         "period_start": start,
-        "period_end": datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=UTC),
+        # one hour: it differs in every delivery, and what it touches is made again
+        "period_end": start + timedelta(hours=1),
         "service": "rounding",
         "category": "rounding",
         "correction": False,

@@ -13,10 +13,13 @@ import polars as pl
 
 ATTO_PER_UNIT = 10**18
 NANO_PER_UNIT = 10**9
+ATTO_PER_NANO = 10**9
 MOST_UNITS = 9_000_000_000
 """More in one line does not fit into 64 bits of nano-units."""
 ALLOWED = f"a plain decimal such as 1234.5 or 1.2e-7, no comma, no sign of a currency, below {MOST_UNITS:,}"
 
+_MOST_ATTO = MOST_UNITS * ATTO_PER_UNIT
+_EXACT_TO_ATTO = pl.Decimal(38, 18)
 _EASY = r"^[+-]?(\d*\.?\d{0,18}|\d(\.\d{0,9})?[eE]-\d)$"
 """Texts whose value has at most 18 decimals; the decimal parser takes them exactly. It rounds those with more."""
 _SHORT_BYTES = 19
@@ -31,20 +34,26 @@ def read(texts: pl.Series) -> pl.DataFrame:
 
     Null is null, and valid. A text that is no number, or too large for a line, is null, and not valid.
     """
-    trimmed = texts.str.strip_chars().alias("text")
-    frame = trimmed.to_frame().select(
-        "text", atto=pl.col("text").cast(pl.Decimal(38, 18), strict=False).to_physical(), deep=pl.lit(None, pl.String)
-    )
-    hard = _hard(trimmed)
-    if hard.len():
-        exact = pl.DataFrame([_exact(text) for text in hard], schema=_EXACT, orient="row")
-        known = pl.col("known").fill_null(value=False)
-        frame = frame.drop("deep").join(exact, on="text", how="left", maintain_order="left")
-        frame = frame.with_columns(atto=pl.when(known).then(pl.col("exact")).otherwise(pl.col("atto")))
-    fits = pl.col("atto").is_between(-MOST_UNITS * ATTO_PER_UNIT, MOST_UNITS * ATTO_PER_UNIT)
-    frame = frame.with_columns(atto=pl.when(fits).then(pl.col("atto")))
+    decimal = texts.cast(_EXACT_TO_ATTO, strict=False)
+    if decimal.null_count() > texts.null_count():
+        texts = texts.str.strip_chars()
+        decimal = texts.cast(_EXACT_TO_ATTO, strict=False)
+    hard = _hard(texts)
+    frame = pl.DataFrame({"text": texts, "atto": decimal.to_physical()})
+    if hard.len() == 0 and decimal.null_count() == texts.null_count() and _all_fit(frame["atto"]):
+        return frame.select(
+            nano=decimal.cast(pl.Decimal(38, 9)).to_physical().cast(pl.Int64),  # half to even, as _half_even
+            atto="atto",
+            deep=pl.lit(None, dtype=pl.String),
+            valid=pl.lit(value=True),
+        )
+    exact = pl.DataFrame([_exact(text) for text in hard], schema=_EXACT, orient="row")
+    frame = frame.join(exact, on="text", how="left", maintain_order="left")
+    known = pl.col("known").fill_null(value=False)
+    frame = frame.with_columns(atto=pl.when(known).then("exact").otherwise("atto"))
+    frame = frame.with_columns(atto=pl.when(pl.col("atto").is_between(-_MOST_ATTO, _MOST_ATTO)).then("atto"))
     return frame.select(
-        nano=_half_even(pl.col("atto"), ATTO_PER_UNIT // NANO_PER_UNIT).cast(pl.Int64),
+        nano=_half_even(pl.col("atto"), ATTO_PER_NANO).cast(pl.Int64),
         atto="atto",
         deep="deep",
         valid=pl.col("atto").is_not_null() | pl.col("text").is_null(),
@@ -69,7 +78,7 @@ def plus(frame: pl.DataFrame, more: pl.DataFrame, sign: int = 1) -> pl.DataFrame
     deep = [*zip(both["deep"], both["more_deep"], strict=True)] if both["more_deep"].null_count() < both.height else []
     atto = pl.col("atto") + pl.col("more_atto").fill_null(0) * sign
     return both.select(
-        nano=_half_even(atto, ATTO_PER_UNIT // NANO_PER_UNIT).cast(pl.Int64, strict=False),
+        nano=_half_even(atto, ATTO_PER_NANO).cast(pl.Int64, strict=False),
         atto=atto,
         deep=pl.Series([_sum_of(*pair, sign) for pair in deep], dtype=pl.String) if deep else pl.col("deep"),
         valid=pl.col("valid") & pl.col("more_valid"),
@@ -106,6 +115,13 @@ def _half_even(amount: pl.Expr, unit: int | pl.Expr) -> pl.Expr:
 _EXACT = {"text": pl.String, "exact": pl.Int128, "deep": pl.String, "known": pl.Boolean}
 
 
+def _all_fit(atto: pl.Series) -> bool:
+    least, most = atto.min(), atto.max()
+    return least is None or (
+        isinstance(least, int) and isinstance(most, int) and -_MOST_ATTO <= least <= most <= _MOST_ATTO
+    )
+
+
 def _hard(texts: pl.Series) -> pl.Series:
     long = texts.filter((texts.str.len_bytes() > _SHORT_BYTES) | texts.str.contains_any(["e", "E"]))
     return long.filter(~long.str.contains(_EASY)).unique()
@@ -121,7 +137,7 @@ def _exact(text: str) -> tuple[str, int | None, str | None, bool]:
         return unreadable
     amount = int("".join(map(str, digits)))
     whole, rest = divmod(amount * 10 ** max(exponent + 18, 0), 10 ** max(-exponent - 18, 0))
-    if whole > MOST_UNITS * ATTO_PER_UNIT:
+    if whole > _MOST_ATTO:
         return unreadable
     signed = -whole if sign else whole
     return text, signed, f"{'-' if sign else ''}{rest}e{exponent}" if rest else None, True

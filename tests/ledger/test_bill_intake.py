@@ -225,7 +225,7 @@ def test_no_room_to_unpack_is_shown_and_tried_again(books, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pl.DataFrame, "write_parquet", full)
+        patch.setattr(pl.DataFrame, "write_ipc", full)
         taken = books.take()
     assert "a bill cannot be staged in" in taken.unavailable[0]
     assert "free room there" in taken.unavailable[0]
