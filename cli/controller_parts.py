@@ -3,21 +3,23 @@
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cli.controller_books import Books, build_books
+from cli.controller_books import Books, build_books, kube_api
 from cli.controller_jobs import jobs_of
 from cli.controller_run import ControllerOptions
 from cli.controller_seat import build_seat
 from cli.node_options import data_dir
 from collectors.errors import Misconfigured
+from collectors.kube_quotas import read_quotas
 from controller.api_ask import Worker
 from controller.families import ControllerFamilies
 from controller.jobs import Job, Jobs
 from controller.lease import Leadership, Times
 from controller.present import MachinePresent, Present, SimulatedPresent
+from controller.quota_report import QuotaWatch
 from controller.site import ControllerSite, Doors, Inside
 from controller.status import Lookout, Stand, Standing
 from exporters.http_secrets import Token
@@ -33,6 +35,7 @@ _BEHIND_SECONDS = 2.0
 _CHILD_SECONDS = 60.0
 """Between two pulls of the node beside which this runs: it costs nothing, and somebody may be watching."""
 _CLAIM_SECONDS = 5.0
+_LAWS_SECONDS = 6 * 3600.0
 
 
 @dataclass(slots=True)
@@ -78,12 +81,13 @@ def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Par
         raise Misconfigured(str(error)) from error
     lookout = Lookout(books.reader, present, config.budgets, settings.series_cap)
     pace = _Pace(options, present)
-    watching = Jobs([Job("look", lookout.run, pace.seconds)])
+    quotas = _quotas(options, books, present)
+    watching = Jobs(_watching(lookout, quotas, pace.seconds))
     jobs = Jobs(
         jobs_of(options, books, folder, present, pace.seconds),
         fatal=(Fenced, NewerTable),
         on_fatal=lambda error: end_at_once(str(error)),
-        after=lambda _name: watching.hurry("look"),
+        after=lambda name: watching.hurry("look") if name != "pull" else None,
     )
     stop = threading.Event()
     leadership = Leadership(
@@ -101,6 +105,8 @@ def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Par
             epoch=books.store.epoch,
             simulated=options.simulated,
             facts=lookout.facts,
+            breaks=lookout.breaks,
+            quotas=None if quotas is None else quotas.facts,
             gathered=books.gather.gathered,
             jobs={**jobs.health, **watching.health},
         )
@@ -109,6 +115,21 @@ def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Par
     server = _serve(options, _site(options, books, present, worker, stand))
     watching.start()
     return Parts(books, jobs, watching, worker, leadership, server, stop)
+
+
+def _watching(lookout: Lookout, quotas: QuotaWatch | None, pace: Callable[[], float]) -> Iterator[Job]:
+    """What only reads, of a controller that stands by too."""
+    yield Job("look", lookout.run, pace)
+    if quotas is not None:
+        yield Job("quotas", quotas.run, pace)
+    yield Job("laws", lookout.prove, lambda: _LAWS_SECONDS)
+
+
+def _quotas(options: ControllerOptions, books: Books, present: Present) -> QuotaWatch | None:
+    api = None if options.simulated else kube_api(options.config, os.environ)
+    if api is None:
+        return None
+    return QuotaWatch(books.reader, lambda: read_quotas(api), options.config.agent.cluster_name, present.now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 
+from controller.quota_report import QuotaFacts, quota_name
 from controller.status import BooksFacts, Stand, Standing
 from exporters import catalogue_controller as catalogue
 from exporters.exposition import Family, SeriesCache
 from exporters.metric import Metric
 from ledger.budgets import BudgetState
+from ledger.quotas import QuotaUse, TeamQuota
 
 Rows = list[tuple[tuple[str, ...], int | float | None]]
 
@@ -30,7 +32,8 @@ class ControllerFamilies:
     def metrics(self) -> Sequence[Family]:
         """The families now."""
         now = self.stand()
-        return [*self._of_books(now), *self._of_jobs(now)]
+        quotas = [] if now.quotas is None else self._of_quotas(now.quotas)
+        return [*self._of_books(now), *quotas, *self._of_jobs(now)]
 
     def _of_books(self, now: Standing) -> list[Family]:
         facts = now.facts
@@ -47,7 +50,17 @@ class ControllerFamilies:
             self._one(catalogue.LEDGER_LAG, None if closed is None else _seconds(now.now, closed)),
             self._one(catalogue.LEDGER_PROVISIONAL, facts.provisional),
             self._one(catalogue.LEDGER_BILLS_REFUSED, len(facts.bills_refused)),
+            self._of(catalogue.LEDGER_LAW_BREAKS).family([((law,), n) for law, n in (now.breaks or {}).items()]),
             *self._of_budgets(facts),
+        ]
+
+    def _of_quotas(self, quotas: QuotaFacts) -> list[Family]:
+        named = [((use.kind, quota_name(use), use.resource), use) for use in quotas.uses]
+        return [
+            self._of(catalogue.QUOTA_GPUS).family([row for key, use in named for row in _counts(key, use)]),
+            self._of(catalogue.QUOTA_HELD).family([row for key, use in named for row in _ratios(key, use)]),
+            self._of(catalogue.TEAM_QUOTA_GPUS).family([row for t in quotas.teams for row in _counts((t.team,), t)]),
+            self._of(catalogue.TEAM_QUOTA_HELD).family([row for t in quotas.teams for row in _ratios((t.team,), t)]),
         ]
 
     def _of_budgets(self, facts: BooksFacts) -> list[Family]:
@@ -99,6 +112,15 @@ def _bounds(state: BudgetState) -> Rows:
         "high": forecast.high_nano_usd,
     }
     return [((state.name, bound), float(Fraction(nano, state.budget_nano_usd))) for bound, nano in told.items()]
+
+
+def _counts(key: tuple[str, ...], quota: QuotaUse | TeamQuota) -> Rows:
+    return [((*key, "granted"), quota.granted), ((*key, "used"), quota.used_now)]
+
+
+def _ratios(key: tuple[str, ...], quota: QuotaUse | TeamQuota) -> Rows:
+    room, told = quota.granted_ns, {"held": quota.held_ns, "active": quota.active_ns}
+    return [((*key, state), ns / room) for state, ns in told.items() if room and ns is not None]
 
 
 def _seconds(now: datetime, then: datetime) -> float:

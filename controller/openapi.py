@@ -78,6 +78,13 @@ _COSTS: Final = (
     "carbonGrams",
     "embodiedCarbonGrams",
 )
+_QUOTA: Final[Mapping[str, Schema]] = {
+    "granted": _WHOLE,
+    "used": {"type": ["integer", "null"]},
+    "granted_ns": _EXACT,
+    "held_ns": _EXACT,
+    "active_ns": _EXACT,
+}
 _SCHEMAS: Final[Mapping[str, Schema]] = {
     "Allocation": _object(
         {
@@ -134,7 +141,26 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "meta": _META,
         }
     ),
-    "Rows": _object({"meta": _META}, more=True),
+    "Quotas": _object(
+        {
+            "quotas": _list(
+                _object(
+                    {
+                        "kind": {"type": "string", "enum": ["ResourceQuota", "ClusterQueue"]},
+                        "quota": _TEXT,
+                        "namespaces": _list(_TEXT),
+                        "teams": _list(_TEXT),
+                        "resource": _TEXT,
+                        "scoped": _FLAG,
+                        **_QUOTA,
+                    }
+                )
+            ),
+            "teams": _list(_object({"team": _TEXT, "namespaces": _list(_TEXT), **_QUOTA})),
+            "missing": _list(_TEXT),
+            "meta": _META,
+        }
+    ),
     "Verified": _object(
         {
             "holds": _FLAG,
@@ -261,6 +287,9 @@ def _paths() -> Mapping[str, Mapping[str, Schema]]:
             )
         },
         "/budgets": {"get": _get("Each budget: spent, burn rate, forecast with its band.", _ref("Budgets"))},
+        "/quotas": {
+            "get": _get("GPU quotas: granted, used now, held and worked over 7 days; and by team.", _ref("Quotas"))
+        },
         "/prices": {"get": _get("Every price that was used, with source and date.", _rows("prices"), _LIMIT)},
         "/verify": {"get": _get("The laws of the books, and where they break.", _ref("Verified"), _window("24h"))},
         "/hours": {

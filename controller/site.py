@@ -18,6 +18,7 @@ from controller.budget_report import as_json, budget_states
 from controller.gather import Gather
 from controller.openapi import document
 from controller.present import Present
+from controller.quota_report import as_json as quotas_as_json
 from controller.status import Stand
 from exporters.http_routes import JSON, Answer, Metered, RenderedMetrics, Route, Routes, compressed, probe, say, scrape
 from exporters.http_secrets import Token
@@ -88,6 +89,7 @@ class ControllerSite(Routes):
                 lambda query: api_reports.variances(inside.store, query, inside.present.now())
             ),
             f"{API}/verify": self._asked(lambda query: api_reports.verified(inside.store, query, inside.present.now())),
+            f"{API}/quotas": self._told(lambda: quotas_as_json(inside.stand().quotas)),
             f"{API}/agents": self._told(self._agents),
             f"{API}/status": self._told(self._status),
         }

@@ -3,6 +3,8 @@
 Metrics and `/api/v1/status` show it; nobody who asks for them makes a table be read.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,12 +16,19 @@ from controller.gather import Gathered
 from controller.jobs import JobHealth
 from controller.ledger_figures import ledger_costs, variances
 from controller.present import Present
+from controller.quota_report import QuotaFacts
 from ledger.booking_units import FINAL
 from ledger.budget_settings import BudgetSettings
 from ledger.budgets import BudgetState
 from ledger.store import Store
 from ledger.tables import ALL, BILLS, NODE_HOURS
+from ledger.verify import verify
+from ledger.verify_law import LAWS
 
+_log = logging.getLogger(__name__)
+
+_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
+_MOST_LINES = 10
 LOOKED_BACK = timedelta(days=14)
 """Node-hours are looked at for so long to tell what is closed."""
 
@@ -54,6 +63,9 @@ class Standing:
     epoch: int | None
     simulated: bool
     facts: BooksFacts | None
+    breaks: Mapping[str, int] | None
+    """Law to how often it is broken in the last closed day; ``None``: not looked at yet."""
+    quotas: QuotaFacts | None
     gathered: Gathered
     jobs: Mapping[str, JobHealth]
 
@@ -70,6 +82,20 @@ class Lookout:
     budgets: BudgetSettings
     series_cap: int
     facts: BooksFacts | None = None
+    breaks: Mapping[str, int] | None = None
+
+    def prove(self) -> None:
+        """Look whether the laws of the books hold over the last closed day.
+
+        Raises:
+            StoreError: a table cannot be read.
+        """
+        today = self.present.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        found = list(verify(self.store, today - _DAY, today - _HOUR))
+        for each in found[:_MOST_LINES]:
+            _log.error("the books break a law: %s", each)
+        counted = Counter(each.law for each in found)
+        self.breaks = {law.name: counted[law.name] for law in LAWS}
 
     def run(self) -> None:
         """Look.

@@ -64,6 +64,34 @@ BUDGET_FORECAST = gauge(
     "The month's whole cost as it is expected, over the budget; bound is expected, low or high.",
     of_fleet=True,
 )
+QUOTA_GPUS = gauge(
+    "quota_gpus",
+    "",
+    ("kind", "quota", "resource", "state"),
+    "A GPU quota of the cluster, as the cluster says; state is granted or used.",
+    of_fleet=True,
+)
+QUOTA_HELD = gauge(
+    "quota_held_ratio",
+    "ratio",
+    ("kind", "quota", "resource", "state"),
+    "GPU time by the books over what the quota gave room for in 7 days; state is held or active.",
+    of_fleet=True,
+)
+TEAM_QUOTA_GPUS = gauge(
+    "team_quota_gpus",
+    "",
+    ("team", "state"),
+    "Whole GPUs by quotas of namespaces that are one team's own; state is granted or used.",
+    of_fleet=True,
+)
+TEAM_QUOTA_HELD = gauge(
+    "team_quota_held_ratio",
+    "ratio",
+    ("team", "state"),
+    "A team's GPU time by the books over what its quotas gave room for in 7 days; state is held or active.",
+    of_fleet=True,
+)
 AGENTS = gauge("agents", "", ("state",), "Agents of the last pull; state is answering or silent.", of_fleet=True)
 JOB_AGE = gauge("job_age_seconds", "seconds", _JOB, "Time since the job last succeeded in this process.", of_fleet=True)
 JOB_DURATION = gauge("job_duration_seconds", "seconds", _JOB, "How long the job's last run took.", of_fleet=True)
@@ -86,6 +114,10 @@ ALL: tuple[Metric, ...] = (
     LEDGER_LAW_BREAKS,
     BUDGET_USED,
     BUDGET_FORECAST,
+    QUOTA_GPUS,
+    QUOTA_HELD,
+    TEAM_QUOTA_GPUS,
+    TEAM_QUOTA_HELD,
     AGENTS,
     JOB_AGE,
     JOB_DURATION,

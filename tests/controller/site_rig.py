@@ -4,6 +4,7 @@ import json
 from contextlib import contextmanager
 
 from collectors.journal_pull import JournalPull
+from collectors.kube_quotas import GpuQuota, Quotas
 from controller.agents import KnownAgents
 from controller.api_ask import Worker
 from controller.families import ControllerFamilies
@@ -11,10 +12,19 @@ from controller.gather import Gather
 from controller.jobs import JobHealth
 from controller.marks import LedgerMarks
 from controller.present import MachinePresent
+from controller.quota_report import QuotaWatch
 from controller.site import ControllerSite, Doors, Inside
 from controller.status import Lookout, Standing
 from ledger.budget_settings import Budget, BudgetSettings
 
+QUOTAS = Quotas(
+    (
+        GpuQuota("ResourceQuota", "gpus", ("ml",), "nvidia.com/gpu", 4, 2),
+        GpuQuota("ClusterQueue", "research", ("ml", "dev"), "nvidia.com/gpu", 16, None),
+        GpuQuota("ResourceQuota", "slices", ("dev",), "nvidia.com/mig-1g.10gb", 7, 1),
+    ),
+    kueue=True,
+)
 BUDGETS = BudgetSettings(
     monthly=(Budget(name="all", usd_per_month=500), Budget(name="ml", usd_per_month=1, match={"namespace": "ml"})),
     least_days=2,
@@ -56,6 +66,7 @@ class Rig:
         self.gather = Gather(
             KnownAgents(), JournalPull(), self.books, LedgerMarks(store), self.present, simulated=False
         )
+        self.quotas = QuotaWatch(store, lambda: QUOTAS, "eu", self.present.now)
         self.jobs = {"pull": JobHealth(3, 1, now, 0.5, "")}
         inside = Inside(
             store, self.worker, self.present, self.gather, self.stand, BUDGETS, ControllerFamilies(self.stand)
@@ -70,6 +81,8 @@ class Rig:
             epoch=7,
             simulated=False,
             facts=self.lookout.facts,
+            breaks=self.lookout.breaks,
+            quotas=self.quotas.facts,
             gathered=self.gather.gathered,
             jobs=self.jobs,
         )

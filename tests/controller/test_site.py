@@ -220,6 +220,32 @@ def test_status_and_metrics_tell_of_the_same_books(rig):
     assert 'wattledger_job_failures_total{job="pull"} 1\n' in page
 
 
+def test_quotas_are_told_with_what_was_held(rig):
+    assert rig.get("/quotas")[1]["quotas"] == []
+    rig.quotas.run()
+    _, said = rig.get("/quotas")
+    assert faults(said, SPEC["components"]["schemas"]["Quotas"], SPEC) == []
+    told = {each["quota"]: each for each in said["quotas"]}
+    assert set(told) == {"ml/gpus", "research", "dev/slices"}
+    hours = 7 * 24 * 4
+    assert told["ml/gpus"]["granted_ns"] == str(hours * 3600 * 10**9)
+    assert int(told["ml/gpus"]["held_ns"]) > int(told["ml/gpus"]["active_ns"]) > 0
+    assert told["dev/slices"]["held_ns"] is None
+    _, page = rig.page("/metrics")
+    labels = 'kind="ResourceQuota",quota="ml/gpus",resource="nvidia.com/gpu"'
+    assert f'wattledger_quota_gpus{{{labels},state="granted"}} 4\n' in page
+    assert f'wattledger_quota_held_ratio{{{labels},state="held"}} ' in page
+    assert 'quota="research",resource="nvidia.com/gpu",state="used"' not in page
+
+
+def test_the_laws_of_the_last_day_are_told(store):
+    with site(store, at(12).replace(day=2)) as later:
+        later.lookout.run()
+        assert "wattledger_ledger_law_breaks" not in later.page("/metrics")[1]
+        later.lookout.prove()
+        assert 'wattledger_ledger_law_breaks{law="time"} 0\n' in later.page("/metrics")[1]
+
+
 def test_nothing_is_ready_before_the_books_were_looked_at(store):
     with site(store, at(12)) as fresh:
         assert fresh.page("/readyz")[0] == 503
