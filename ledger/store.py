@@ -15,7 +15,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from polars.exceptions import PolarsError
 
 from ledger import tables as contract
-from ledger.store_delta import COMMITS_A_CHECKPOINT, Place, Rows, append, overwrite, rows_of, touch
+from ledger.store_delta import COMMITS_A_CHECKPOINT, Place, Rows, append, overwrite, remake, rows_of, touch
 from ledger.store_disk import is_local
 from ledger.store_errors import Fenced, StoreError
 from ledger.store_migrate import MIGRATIONS, SCHEMA, Migrations, schema_of
@@ -92,11 +92,11 @@ class Store:
             Fenced: a newer epoch is in force.
             StoreError: it could not be written, or is of a day that was rolled; what stood before still stands.
         """
-        matching = predicate(table, where)
+        predicate(table, where)  # what is wrong with it is told before anything is opened
 
         def write(handle: DeltaTable, commit: CommitProperties) -> None:
             _refuse_rolled(table, handle, where)
-            overwrite(table, handle, rows, commit, predicate=matching)
+            overwrite(table, handle, rows, commit, where)
 
         return self.commit(table, write)
 
@@ -115,13 +115,13 @@ class Store:
             change: A pure function of those rows.
             rolled: With this commit the days before that one have no hours any more.
         """
-        matching, within = predicate(table, where), expression(table, where)
+        within = expression(table, where)
 
         def write(handle: DeltaTable, commit: CommitProperties) -> None:
             rows = change(self.scan(table, handle.version()).filter(within))
             if rolled is not None:
                 _also(commit, ROLLED, max(rolled.toordinal(), handle.transaction_version(ROLLED) or 0))
-            overwrite(table, handle, rows, commit, predicate=matching)
+            overwrite(table, handle, rows, commit, where)
 
         return self.commit(table, write)
 
@@ -189,7 +189,7 @@ class Store:
         def write(handle: DeltaTable, commit: CommitProperties) -> None:
             _also(commit, SCHEMA, self.place.migrations.version)
             rows = self.scan(table, handle.version())
-            overwrite(table, handle, rows, commit, predicate=None, new_schema=True)
+            remake(table, handle, rows, commit)
 
         self.commit(table, write, migrate=False)
 

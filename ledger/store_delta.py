@@ -1,7 +1,7 @@
 """One Delta table by its address: opened, made, written, checkpointed. It knows nothing of epochs."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,16 +9,17 @@ import polars as pl
 from deltalake import ColumnProperties, CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties
 from deltalake import write_deltalake as write_delta
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
 from ledger.store_disk import has_table, is_local, settle
 from ledger.store_errors import StoreError, explained
 from ledger.store_migrate import SCHEMA, Migrations
+from ledger.store_parquet import ROWS_A_GROUP, all_match, files_of, folder_of, pruned_by, removals, write_files
+from ledger.store_where import Where, expression, predicate
 from ledger.tables import Table, conform, empty
 
 LOG = logging.getLogger(__name__)
 
-ROWS_A_GROUP = 262_144
-"""Few enough that a reader of one hour skips most of a compacted day, and that a writer holds little."""
 BYTES_A_FILE = 2**30
 COMMITS_A_CHECKPOINT = 50
 """A table is opened by its last checkpoint and what came after."""
@@ -117,7 +118,7 @@ _SECRET = ("key", "key_id", "token", "password")
 def properties(table: Table, history_days: int) -> dict[str, str]:
     """Delta's own settings of a table."""
     return {
-        "delta.dataSkippingStatsColumns": ",".join(_pruned_by(table)),
+        "delta.dataSkippingStatsColumns": ",".join(pruned_by(table)),
         "delta.logRetentionDuration": f"interval {history_days} days",
         "delta.deletedFileRetentionDuration": f"interval {history_days} days",
     }
@@ -130,9 +131,13 @@ def rows_of(handle: DeltaTable) -> pl.LazyFrame:
 
 def append(table: Table, handle: DeltaTable, rows: Rows, commit: CommitProperties) -> None:
     """Add rows."""
+    folder, ready = folder_of(handle), _ready(table, rows)
+    if folder is not None and isinstance(ready, pl.DataFrame):
+        _commit_files(handle, ready, write_files(table, folder, ready), [], commit)
+        return
     write_delta(
         handle,
-        _stream(table, rows),
+        ready,
         mode="append",
         target_file_size=BYTES_A_FILE,
         writer_properties=_writer(table),
@@ -141,22 +146,39 @@ def append(table: Table, handle: DeltaTable, rows: Rows, commit: CommitPropertie
     )
 
 
-def overwrite(
-    table: Table,
-    handle: DeltaTable,
-    rows: Rows,
-    commit: CommitProperties,
-    *,
-    predicate: str | None,
-    new_schema: bool = False,
-) -> None:
-    """Put rows in place of those that match; ``new_schema`` puts the table's columns in place of those there, too."""
+def overwrite(table: Table, handle: DeltaTable, rows: Rows, commit: CommitProperties, where: Where) -> None:
+    """Put rows in place of those that match.
+
+    Raises:
+        ValueError: a row does not match itself.
+    """
+    folder, ready = folder_of(handle), _ready(table, rows)
+    if folder is not None and isinstance(ready, pl.DataFrame):
+        files = files_of(table, handle, where)
+        if all_match(table, folder, files, where):
+            _refuse_outside(table, ready, where)
+            gone = removals(folder, files)
+            _commit_files(handle, ready, write_files(table, folder, ready), gone, commit)
+            return
     write_delta(
         handle,
-        _stream(table, rows),
+        ready,
         mode="overwrite",
-        predicate=predicate,
-        schema_mode="overwrite" if new_schema else None,
+        predicate=predicate(table, where),
+        target_file_size=BYTES_A_FILE,
+        writer_properties=_writer(table),
+        commit_properties=commit,
+        post_commithook_properties=NO_HOOKS,
+    )
+
+
+def remake(table: Table, handle: DeltaTable, rows: Rows, commit: CommitProperties) -> None:
+    """Put rows and the table's columns in place of all that is there."""
+    write_delta(
+        handle,
+        _ready(table, rows),
+        mode="overwrite",
+        schema_mode="overwrite",
         target_file_size=BYTES_A_FILE,
         writer_properties=_writer(table),
         commit_properties=commit,
@@ -176,14 +198,38 @@ def touch(handle: DeltaTable, commit: CommitProperties) -> None:
     )
 
 
-def _stream(table: Table, rows: Rows) -> _Stream:
+def _ready(table: Table, rows: Rows) -> pl.DataFrame | _Stream:
     if isinstance(rows, pl.DataFrame):
         return conform(table, rows.lazy()).collect()
     return conform(table, rows).collect_batches(lazy=True, maintain_order=True, engine="streaming")
 
 
-def _pruned_by(table: Table) -> list[str]:
-    return [name for name in table.key if name not in table.partition][:2]
+def _refuse_outside(table: Table, rows: pl.DataFrame, where: Where) -> None:
+    matches = expression(table, where).fill_null(value=False).all()
+    if not rows.select(matches).item():
+        raise StoreError(
+            f"cannot write {table.name}: rows lie outside of what they were to replace: a fault of the program,"
+            f" report it with this line ({predicate(table, where)})"
+        )
+
+
+def _commit_files(
+    handle: DeltaTable,
+    rows: pl.DataFrame,
+    added: Sequence[AddAction],
+    gone: Sequence[RemoveAction],
+    commit: CommitProperties,
+) -> None:
+    told = {"num_added_rows": rows.height, "num_added_files": len(added), "num_removed_files": len(gone)}
+    commit.custom_metadata = {**(commit.custom_metadata or {}), "operationMetrics": told}
+    handle.create_write_transaction(
+        [*added, *gone],
+        mode="append",
+        schema=handle.schema(),
+        partition_by=handle.metadata().partition_columns,
+        commit_properties=commit,
+        post_commithook_properties=NO_HOOKS,
+    )
 
 
 def _writer(table: Table) -> WriterProperties:
@@ -193,5 +239,5 @@ def _writer(table: Table) -> WriterProperties:
         compression_level=1,
         max_row_group_size=ROWS_A_GROUP,
         default_column_properties=ColumnProperties(statistics_enabled="NONE"),
-        column_properties=dict.fromkeys(_pruned_by(table), chunk),
+        column_properties=dict.fromkeys(pruned_by(table), chunk),
     )
