@@ -13,8 +13,7 @@ LEDGER_COST = gauge(
     "ledger_cost_usd",
     "usd",
     ("basis", "window", "team", "workload"),
-    "Cost by the books over a window up to now, by list price or as billed; what nobody held has a workload such as "
-    "__idle__, and the smallest are folded into __other__.",
+    "Cost by the books over a window up to now; what nobody held has a workload such as __idle__.",
     of_fleet=True,
 )
 LEDGER_LAST_CLOSED = gauge(
@@ -31,7 +30,7 @@ LEDGER_PROVISIONAL = gauge(
     "ledger_provisional_entries",
     "",
     (),
-    "Hours of nodes in the last 14 days that no closed journal stands behind; the open hour of each node is one.",
+    "Node-hours of the last 14 days that no closed journal stands behind; open hours are among them.",
     of_fleet=True,
 )
 LEDGER_JOURNALS_REFUSED = gauge(
