@@ -1,6 +1,6 @@
 """Proves the laws of the books over a range of hours, from the tables alone, a day at a time.
 
-Owns the range and its order. One day of usage and cost is in memory at a time, so a range may be as long as the ledger.
+Owns the range and its order. Some hours of usage and cost are in memory at a time, however long the range is.
 Hours that became days are held to the laws by day. Hours whose cost the keeper has still to make are held to the laws
 of time; :func:`pending_hours` names them.
 """
@@ -14,9 +14,9 @@ from ledger import verify_law as law
 from ledger import verify_money as money
 from ledger.remake import expected_lines
 from ledger.store import Store
-from ledger.tables import COST, TIME
-from ledger.verify_books import HOUR, Books
-from ledger.verify_day import day_breaks
+from ledger.tables import COST
+from ledger.verify_books import HOUR, Books, hours_between
+from ledger.verify_day import day_breaks, place_breaks
 from ledger.verify_law import Break, broken
 from ledger.verify_tables import bill_breaks, table_breaks
 
@@ -75,13 +75,19 @@ def pending_hours(store: Store) -> list[datetime]:
 
 
 def _day(books: Books, day: date, first: datetime, last: datetime) -> tuple[Books, Sequence[Break]]:
-    found = list(day_breaks(books, books.day(day, first, last)))
+    found = list(_found(books, day, first, last))
     for _ in range(_TRIES):
         if not found or books.is_current():
             break
         books = Books(books.store)
-        found = list(day_breaks(books, books.day(day, first, last)))
+        found = list(_found(books, day, first, last))
     return books, found
+
+
+def _found(books: Books, day: date, first: datetime, last: datetime) -> Iterator[Break]:
+    yield from place_breaks(books, day)
+    for begin, end in books.cuts(day, first, last):
+        yield from day_breaks(books, books.day(day, begin, end))
 
 
 def _totals(books: Books, first: datetime, last: datetime) -> Iterator[Break]:
@@ -99,7 +105,7 @@ def _totals(books: Books, first: datetime, last: datetime) -> Iterator[Break]:
     existed = books.existed(beyond).lazy()
     for day in _days(first, last) if beyond.height else ():
         charged = _added(charged, _by_category(expected_lines(_hours(day, first, last), beyond.lazy(), existed)))
-    within = pl.col("hour_utc").is_between(pl.lit(first).cast(TIME), pl.lit(last).cast(TIME))
+    within = hours_between(first, last)
     days = pl.col("day").is_between(first.date(), last.date())
     borne = _by_category(books.scan(COST).filter(days, within))
     yield from broken(law.CHARGES, money.charge_totals(charged, borne))

@@ -28,6 +28,8 @@ from ledger.tables import (
 HOUR = timedelta(hours=1)
 _PINNED = (COST, USAGE, NODE_HOURS, CHARGES, PRICES, PROFILE, WORK, BILLS, *LIVE)
 """Cost first: what it was made from is then no newer than what is read after it."""
+MOST_ROWS = 150_000
+"""Rows of usage that are looked at together, which bounds memory."""
 _BILLED_AHEAD = timedelta(days=40)
 """A line may stand in the bill of the month before its period."""
 
@@ -79,6 +81,8 @@ class Day:
     day: date
     hours: Sequence[datetime]
     """Those whose cost is made, ascending."""
+    within: pl.Expr
+    """Whether a row is of these hours, whether their cost is made or not."""
     usage_rolled: bool
     cost_rolled: bool
     usage: pl.DataFrame
@@ -162,32 +166,41 @@ class Books:
             self._known = last_known(self.scan(NODE_HOURS))
         return existence_for(lines, self.scan(NODE_HOURS), self._known)
 
-    def day(self, day: date, first: datetime, last: datetime) -> Day:
-        """One day's rows of the hours from ``first`` to ``last``; the whole day where it was rolled."""
-        usage_rolled, cost_rolled = self.has_days(USAGE, day), self.has_days(COST, day)
+    def cuts(self, day: date, first: datetime, last: datetime) -> list[tuple[datetime, datetime]]:
+        """First and last hours of the parts of a day that are looked at together; one where the day was rolled."""
         start = datetime.combine(day, time(), UTC)
-        if not (usage_rolled or cost_rolled):
-            start, last = max(start, first), min(start + timedelta(hours=23), last)
-        else:
-            last = start + timedelta(hours=23)
-        hours = [start + n * HOUR for n in range((last - start) // HOUR + 1)]
-        within = pl.col("hour_utc").is_between(pl.lit(start).cast(TIME), pl.lit(last + HOUR).cast(TIME), closed="left")
-        lines = self.lines(start, last + HOUR).collect(engine="streaming")
+        if self.has_days(USAGE, day) or self.has_days(COST, day):
+            return [(start, start + timedelta(hours=23))]
+        start, end = max(start, first), min(start + timedelta(hours=23), last)
+        rows = self.rows_of_day(USAGE, day).select(pl.len()).collect().item()
+        step = max(1, 24 * MOST_ROWS // max(rows, 1))
+        hours = [start + n * HOUR for n in range((end - start) // HOUR + 1)]
+        return [(part[0], part[-1]) for at in range(0, len(hours), step) if (part := hours[at : at + step])]
+
+    def day(self, day: date, first: datetime, last: datetime) -> Day:
+        """The rows of a cut of a day."""
+        within = hours_between(first, last)
+        lines = self.lines(first, last + HOUR).collect(engine="streaming")
+        hours = [first + n * HOUR for n in range((last - first) // HOUR + 1)]
         return Day(
             day=day,
             hours=[hour for hour in hours if hour not in self.pending],
-            usage_rolled=usage_rolled,
-            cost_rolled=cost_rolled,
-            usage=self._of_day(USAGE, day).filter(within).select(_USAGE).collect(),
-            node_hours=self._of_day(NODE_HOURS, day).filter(within).collect(),
-            cost=self._of_day(COST, day).filter(within).select(_COST).collect(),
+            within=within,
+            usage_rolled=self.has_days(USAGE, day),
+            cost_rolled=self.has_days(COST, day),
+            usage=self.rows_of_day(USAGE, day).filter(within).select(_USAGE).collect(),
+            node_hours=self.rows_of_day(NODE_HOURS, day).filter(within).collect(),
+            cost=self.rows_of_day(COST, day).filter(within).select(_COST).collect(),
             lines=lines,
             existed=self.existed(lines),
         )
 
     def rows_of_day(self, table: Table, day: date) -> pl.LazyFrame:
         """All rows that stand in the day's partition."""
-        return self._of_day(table, day)
-
-    def _of_day(self, table: Table, day: date) -> pl.LazyFrame:
         return self.scan(table).filter(pl.col("day") == day)
+
+
+def hours_between(first: datetime, last: datetime) -> pl.Expr:
+    """Whether a row is of the hours from ``first`` to ``last``."""
+    ends = (pl.lit(first).cast(TIME), pl.lit(last + HOUR).cast(TIME))
+    return pl.col("hour_utc").is_between(*ends, closed="left")

@@ -1,6 +1,7 @@
 """The laws that are asked of one day's rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 
 import polars as pl
 
@@ -25,9 +26,9 @@ _NOT_BELOW_ZERO: Mapping[str, tuple[str, ...]] = {
 
 
 def day_breaks(books: Books, part: Day) -> Iterator[Break]:
-    """Every law that is broken in the day, in the order of :data:`ledger.verify_law.LAWS`."""
+    """Every law that is broken in a cut of a day, in the order of :data:`ledger.verify_law.LAWS`."""
     for table in _BY_HOUR:
-        yield from _row_laws(books, part, table)
+        yield from _key_laws(books, part, table)
     on_nodes = part.usage.height + part.node_hours.height > 0
     found = list(_time_laws(part)) if on_nodes else []
     if on_nodes or part.cost.height or part.lines.height:
@@ -37,18 +38,21 @@ def day_breaks(books: Books, part: Day) -> Iterator[Break]:
         yield from _share_law(books, part, found)
 
 
-def _row_laws(books: Books, part: Day, table: Table) -> Iterator[Break]:
+def place_breaks(books: Books, day: date) -> Iterator[Break]:
+    """Rows of the day's partitions that are no rows of its hours."""
+    for table in _BY_HOUR:
+        rows = books.rows_of_day(table, day).select("day", "hour_utc", *(("node",) if "node" in table.schema else ()))
+        if rows.select(clock.is_misplaced().any()).collect(engine="streaming").item():
+            yield from broken(law.HOURS, clock.misplaced(table, rows))
+
+
+def _key_laws(books: Books, part: Day, table: Table) -> Iterator[Break]:
     key, amounts = _key(books, part, table), _NOT_BELOW_ZERO[table.name]
-    rows = books.rows_of_day(table, part.day).select(list(dict.fromkeys(("day", "hour_utc", *key, *amounts))))
+    names = list(dict.fromkeys(("day", "hour_utc", *key, *amounts)))
+    rows = books.rows_of_day(table, part.day).filter(part.within).select(names)
     below = pl.any_horizontal(pl.lit(value=False), *((pl.col(name) < 0).any() for name in amounts))
-    flags = rows.select(
-        misplaced=clock.is_misplaced().any(),
-        twice=pl.struct(key).n_unique() < pl.len(),
-        below=below.fill_null(value=False),
-    )
-    misplaced, twice, is_below = flags.collect(engine="streaming").row(0)
-    if misplaced:
-        yield from broken(law.HOURS, clock.misplaced(table, rows))
+    flags = rows.select(twice=pl.struct(key).n_unique() < pl.len(), below=below.fill_null(value=False))
+    twice, is_below = flags.collect(engine="streaming").row(0)
     if twice:
         yield from broken(law.KEYS, clock.twice(table, rows, key))
     if is_below:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
+from ledger import verify_books
 from ledger.cost_keeper import CostKeeper
 from ledger.node_split import NodeSplit
 from ledger.rolldays import roll_days
@@ -307,3 +308,12 @@ def test_the_guide_lists_every_law():
 def test_every_law_says_what_holds_and_what_to_do():
     assert len({law.name for law in LAWS}) == len(LAWS)
     assert all(law.says.endswith(".") and law.remedy for law in LAWS)
+
+
+def test_a_day_is_cut_into_parts_that_memory_holds_and_each_is_proven(store, monkeypatch):
+    monkeypatch.setattr(verify_books, "MOST_ROWS", 2)
+    part = verify_books.Books(store)
+    assert part.cuts(DAY.date(), at(5), at(7)) == [(at(5), at(6)), (at(7), at(7))]
+    assert list(verify(store)) == []
+    change(store, USAGE, TRAIN & (pl.col("hour_utc") == at(7)), gpu_ns=pl.col("gpu_ns") - 1)
+    assert {(each.law, each.hour) for each in verify(store)} == {("time", at(7))}
