@@ -119,6 +119,11 @@ def _largest(groups: list[str]) -> pl.Expr:
     return pl.col(_FLOOR) + (extra <= left).cast(pl.Int128)
 
 
+def _product_of_greatest(first: pl.Series, second: pl.Series) -> int:
+    one, other = first.max(), second.max()
+    return one * other if isinstance(one, int) and isinstance(other, int) else 0
+
+
 def _not_negative(weights: pl.Series) -> pl.Series:
     least = weights.min()
     if isinstance(least, int) and least < 0:
@@ -128,6 +133,8 @@ def _not_negative(weights: pl.Series) -> pl.Series:
 
 def _in_range(pair: pl.Series) -> pl.Series:
     whole, total = pair.struct.field(_WHOLE), pair.struct.field(_TOTAL)
+    if _product_of_greatest(whole, total) <= LARGEST:
+        return total
     largest = (whole.cast(pl.Float64) * total.cast(pl.Float64)).max()
     if isinstance(largest, float) and largest > LARGEST:
         raise ValueError(

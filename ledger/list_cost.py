@@ -134,18 +134,26 @@ def _with_wholes(rows: pl.DataFrame, runs: pl.DataFrame, wholes: pl.DataFrame) -
 
 def _merged(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that are one in cost; as the rows are sorted they follow each other."""
-    same = pl.struct("_unit", *_ROW).rle_id()
-    if rows.is_empty() or rows.select(same.last()).item() == rows.height - 1:
+    if _all_differ(rows, ["account"]) or _all_differ(rows, ["_unit", *_ROW]):
         return rows
+    same = pl.struct("_unit", *_ROW).rle_id()
     others = [name for name in rows.columns if name not in {"gpu_ns", "_used", "_group", "_whole"}]
     merged = rows.with_columns(same.alias("_same")).group_by("_same", "_used", "_group", "_whole", maintain_order=True)
     return merged.agg(pl.col(others).first(), pl.col("gpu_ns").sum()).drop("_same")
 
 
+def _all_differ(rows: pl.DataFrame, names: Sequence[str]) -> bool:
+    """Whether each row differs from the one before it in these columns."""
+    return rows.is_empty() or rows.select(pl.struct(names).rle_id().last()).item() == rows.height - 1
+
+
 def _host_rows(rows: pl.DataFrame, wholes: pl.DataFrame) -> pl.DataFrame:
     """One row for each node-hour whose host bears a part."""
     nobody = {name: pl.lit("") for name in (*DEVICE, *HOLDER)}
-    parts = wholes.filter(pl.col("host").is_not_null()).sort("_group").group_by("_unit", maintain_order=True)
+    shared = wholes.filter(pl.col("host").is_not_null())
+    if shared.is_empty():
+        return rows.head(0)
+    parts = shared.sort("_group").group_by("_unit", maintain_order=True)
     shares = parts.agg(price_id=pl.col("_used").first(), list_nano_usd=pl.col("host").sum())
     places = rows.select("_unit", "day", "hour_utc", *PLACE).unique("_unit", keep="first")
     return shares.join(places, on="_unit").with_columns(account=pl.lit(HOST), method=pl.lit(""), **nobody)

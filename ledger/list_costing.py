@@ -60,9 +60,13 @@ def devices(usage: pl.DataFrame) -> pl.LazyFrame:
     Args:
         usage: rows in the order of the books, so that those of a device follow each other.
     """
-    each = pl.struct("hour_utc", "node", "instance_id", "gpu_uuid").rle_id()
-    firsts = usage.lazy().filter(each != each.shift(1, fill_value=_NO_RUN))
-    return firsts.group_by("hour_utc", *PLACE, "gpu_model").agg(gpu_count=pl.len().cast(pl.Int32))
+    each = pl.struct("gpu_uuid", "hour_utc", "node", "instance_id").rle_id()
+    firsts = usage.lazy().select("hour_utc", *PLACE, "gpu_model", each.alias("_device"))
+    firsts = firsts.filter(pl.col("_device") != pl.col("_device").shift(1, fill_value=_NO_RUN))
+    run = pl.struct("hour_utc", "node", "instance_id", "gpu_model").rle_id().alias("_run")
+    named = ("hour_utc", *PLACE, "gpu_model")
+    runs = firsts.with_columns(run).group_by("_run").agg(pl.col(named).first(), pl.len().cast(pl.Int32).alias("n"))
+    return runs.group_by(named).agg(gpu_count=pl.col("n").sum())
 
 
 def new_prices(told: pl.DataFrame, store: Store) -> pl.DataFrame:

@@ -34,6 +34,7 @@ PRICED = {
 """What pricing adds to a node-hour. All null where there is no price, but ``price_id``, which is empty then."""
 
 _KEY = ("_own", "provider", "region", "instance_type", "capacity_type", "gpu_model", "gpu_count", "_total")
+_KIND = (*_KEY, "hour_utc", "zone", "_before")
 _SPOT_NOTE = "the node is spot, its price is not known: this is the on-demand list price"
 _UNSAID_NOTE = "the node did not say whether it is spot"
 _OTHER_NOTE = "the node is not on demand: this is the on-demand list price, what was paid is in the bill"
@@ -92,19 +93,28 @@ def price_node_hours(
     """
     node = ("hour_utc", "cluster", "node", "instance_id")
     count = pl.col("gpu_count").cast(pl.Int64)
-    placed = hours.sort(*node, "gpu_model").with_columns(
-        ((pl.col("node") == known.own_node) & bool(known.own_node)).alias("_own"),
-        count.sum().over(node).alias("_total"),
-        (count.cum_sum().over(node) - count).alias("_before"),
+    placed = (
+        hours.with_columns(((pl.col("node") == known.own_node) & bool(known.own_node)).alias("_own"))
+        .sort(*node, "gpu_model")
+        .with_columns(count.sum().over(node).alias("_total"), (count.cum_sum().over(node) - count).alias("_before"))
+        .collect()
     )
-    places = placed.select(_KEY).unique().collect()
+    kinds = _priced_kinds(placed.lazy().select(_KIND).unique(maintain_order=True), known, spot, on_demand)
+    frame = placed.join(kinds, on=_KIND, how="left", nulls_equal=True, maintain_order="left")
+    columns = [*hours.collect_schema().names(), *PRICED]
+    return PricedHours(frame.select(columns), _price_rows(kinds.lazy()))
+
+
+def _priced_kinds(
+    kinds: pl.LazyFrame, known: LedgerPrices, spot: pl.LazyFrame, on_demand: pl.LazyFrame
+) -> pl.DataFrame:
+    """Node-hours that are priced alike, each kind once: a fleet has few."""
+    places = kinds.select(_KEY).unique().collect()
     offers = pl.concat([places, _offers(places, known)], how="horizontal")
-    priced = _live(placed, spot, on_demand).join(offers.lazy(), on=_KEY, how="left", nulls_equal=True)
+    priced = _live(kinds, spot, on_demand).join(offers.lazy(), on=_KEY, how="left", nulls_equal=True)
     chosen = priced.with_columns(_choice().alias("_offer")).unnest("_offer")
     done = chosen.with_columns(_stale(known).alias("price_stale"), _part().alias("nano")).with_columns(_priced())
-    columns = [*hours.collect_schema().names(), *PRICED]
-    frame = done.sort(*node, "gpu_model").collect()
-    return PricedHours(frame.select(columns), _price_rows(frame.lazy()))
+    return done.sort(_KIND).collect()
 
 
 def _live(placed: pl.LazyFrame, spot: pl.LazyFrame, on_demand: pl.LazyFrame) -> pl.LazyFrame:
