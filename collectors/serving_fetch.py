@@ -11,6 +11,7 @@ import time
 import urllib.parse
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from collectors.errors import Misconfigured, Unavailable
@@ -42,6 +43,7 @@ class Fetch(Protocol):
         ...
 
 
+@lru_cache(maxsize=1024)
 def split_url(url: str) -> urllib.parse.SplitResult:
     """The parts of a page's address.
 

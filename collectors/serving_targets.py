@@ -74,6 +74,9 @@ class FoundTargets:
     problems: tuple[str, ...] = ()
 
 
+_NO_TARGETS = FoundTargets()
+
+
 def read_first(targets: Iterable[ServingTarget]) -> list[ServingTarget]:
     """Each target once, in the order in which they are read where there are too many: guesses come last."""
     return sorted({target.key: target for target in targets}.values(), key=lambda each: (each.probe, each.key))
@@ -89,6 +92,8 @@ def pod_targets(pod: ServingPod, settings: ServingSettings) -> FoundTargets:
 
     An annotation that is not understood is a problem of that pod, told in one line; the pod has no pages then.
     """
+    if not (pod.annotations or pod.holds_gpu):
+        return _NO_TARGETS
     ours, theirs = _under(OURS, pod.annotations), _under(THEIRS, pod.annotations)
     if not pod.ip or ours.get("scrape") == "false":
         return FoundTargets()
