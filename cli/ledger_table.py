@@ -64,6 +64,9 @@ def told(
     estimate = int(rows["estimate_nano_usd"].cast(pl.Int128).sum())
     if estimate:
         yield f"{ESTIMATE} list price, where no bill has come: {_dollars(estimate)} of this"
+    own = rows.filter(pl.col("pool") == OWN)
+    if own.height and not own.select(pl.any_horizontal(pl.col(name) != "" for name in columns).any()).item():
+        yield f"no holder has a {' or '.join(columns).replace('dimension:', '')}: try --by holder"
     if PROMETHEUS in sources:
         yield "hours that were made from Prometheus are estimates"
 

@@ -110,6 +110,11 @@ def test_shared_out_nothing_stays_in_the_pool(folder):
     assert "$0.00" in pool
 
 
+def test_what_no_holder_has_is_said_with_what_they_have(folder):
+    assert "no holder has a run or colour: try --by holder" in shown(folder, "--by", "run,label:colour")
+    assert "try --by holder" not in shown(folder, "--by", "run,team")
+
+
 def test_an_hour_without_books_is_said_to_be_one(folder):
     result = run("show", "--data-dir", folder, "--window", "2020-01-01T00:00:00Z,2020-01-02T00:00:00Z")
     assert result.output == "nothing is booked from 2020-01-01 00:00 to 2020-01-02 00:00 UTC\n"
