@@ -66,7 +66,8 @@ def changes(store: Store, former: Versions, now: Versions) -> Changed:
         StoreError: a table cannot be read.
     """
     nodes = store.scan(NODE_HOURS, now[NODE_HOURS.name])
-    spans = [_node_spans(store, former, now), _charge_spans(store, former, now)]
+    seen = _node_spans(store, former, now)
+    spans = [seen, _lines_of_newcomers(store, seen, former, now), _charge_spans(store, former, now)]
     hours = touched_hours(pl.concat(spans), store.scan(CHARGES, now[CHARGES.name]), nodes)
     repriced = pl.concat([_repriced(store, table, former, now) for table in LIVE]).unique().collect()
     every = {*hours, *repriced["hour_utc"].to_list()}
@@ -113,6 +114,32 @@ def _node_spans(store: Store, former: Versions, now: Versions) -> pl.LazyFrame:
         )
         .unique()
     )
+
+
+def _lines_of_newcomers(store: Store, seen: pl.LazyFrame, former: Versions, now: Versions) -> pl.LazyFrame:
+    """Periods of all lines of instances that were met for the first time, or are known no more.
+
+    Their lines change sides as a whole: those for hours in which the instance did not exist as well.
+    """
+    changed = seen.select("instance_id").filter(pl.col("instance_id") != "").unique().collect()
+    charges = store.scan(CHARGES, now[CHARGES.name])
+    if changed.is_empty():
+        return pl.LazyFrame(schema=_SPAN)
+    known = [_instances(store, version) for version in (former.get(NODE_HOURS.name), now[NODE_HOURS.name])]
+    always = known[0].join(known[1], on="instance_id", how="semi")
+    newcomers = changed.lazy().join(always, on="instance_id", how="anti")
+    return charges.join(newcomers, on="instance_id", how="semi").select(list(_SPAN)).unique()
+
+
+def _instances(store: Store, version: int | None) -> pl.LazyFrame:
+    """The instances of a version of the register; none where it can no longer be read, so that all count as new."""
+    if version is None:
+        return pl.LazyFrame(schema={"instance_id": pl.String})
+    try:
+        return store.scan(NODE_HOURS, version).select("instance_id").unique()
+    except StoreError as error:
+        _log.info("%s: which instances version %s knew cannot be told: %s", NODE_HOURS, version, error)
+        return pl.LazyFrame(schema={"instance_id": pl.String})
 
 
 def _charge_spans(store: Store, former: Versions, now: Versions) -> pl.LazyFrame:

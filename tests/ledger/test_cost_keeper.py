@@ -104,6 +104,25 @@ def test_a_journal_that_comes_late_takes_its_part_of_the_bill(store):
     assert list(verify(store)) == []
 
 
+def test_a_node_that_is_met_after_its_bill_draws_all_of_its_lines_to_it(store):
+    rig.keep(store)
+    lines = [*rig.LINES, *(rig.line(f"c{n}", USD + n, "i-c", at(3 + n)) for n in range(4))]
+    rig.deliver(store, lines)
+    run(store)
+    assert effective(store, account="shared", charge="usage", instance_id="") > 4 * USD
+    rig.lived(store, nodes="abc")
+    made = Keeper(store, Costing(store, rig.rules()), cluster="eu")
+    made.keep([rig.agent("c", at(6))], since=at(5), now=at(12))
+    # at 3 and 4 it was paid for before anyone saw it
+    assert {at(3), at(4), at(5), at(6)} <= set(run(store))
+    assert effective(store, instance_id="i-c") == 4 * USD + 6
+    assert list(verify(store)) == []
+    remade = rows_of(store)
+    store.replace(PROGRESS, pl.DataFrame(schema=PROGRESS.schema), {})
+    run(store)
+    assert rows_of(store).equals(remade)
+
+
 def test_hours_that_no_line_reaches_are_left_alone(store):
     rig.keep(store)
     rig.deliver(store, [rig.line("a", 7 * USD, "i-a", at(5))])
