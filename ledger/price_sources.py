@@ -125,7 +125,7 @@ class BundledInstancePrices:
         """
         if self._identity is None:
             return None
-        rows = self._of_model(canonical_model(device.name))
+        rows = self._of_model(canonical_model(device.name), named=bool(device.name))
         spot = [row for row in rows if row.capacity_type == "spot"]
         wanted = spot if self._identity.capacity_type == "spot" and spot else []
         candidates = wanted or [row for row in rows if row.capacity_type == "on_demand"]
@@ -137,17 +137,18 @@ class BundledInstancePrices:
     def _region(self) -> str | None:
         return self._identity.region if self._identity else None
 
-    def _of_model(self, model: str | None) -> list[PriceRow]:
+    def _of_model(self, model: str | None, *, named: bool) -> list[PriceRow]:
         """Rows for this model and number of GPUs; fewer GPUs than the instance has may be seen, never more.
 
-        Where one machine type is sold with several sets of GPUs (Google's n1) the number must be that of the row.
+        Where one machine type is sold with several sets of GPUs (Google's n1) the number must be that of the row. Of a
+        node that nobody measured the model has no name; it is the machine type's, where that has one set of GPUs.
         """
         sets = {(row.gpu_model, row.gpu_count) for row in self._rows}
         fixed = len(sets) == 1
         return [
             row
             for row in self._rows
-            if row.gpu_model == model
+            if (row.gpu_model == model or (fixed and not named))
             and (self._gpu_count == row.gpu_count or (fixed and self._gpu_count < row.gpu_count))
         ]
 

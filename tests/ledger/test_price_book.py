@@ -93,6 +93,13 @@ def test_a_gpu_of_another_model_does_not_get_the_instances_price():
     assert price(P5, device=T4, fallback="none") is None
 
 
+def test_gpus_that_nobody_measured_have_the_price_of_their_machine_type_where_it_has_one_set():
+    unnamed = DeviceFacts("", 0, "")
+    assert price(P5, unnamed).nano_usd_per_gpu_hour == price(P5).nano_usd_per_gpu_hour
+    several = [row(gpus=8), row(gpus=8, gpu_model="A100-80GB")]
+    assert price(P5, unnamed, rows=several) is None
+
+
 def test_a_machine_type_with_several_sets_of_gpus_needs_the_number_of_the_row():
     assert price(N1, device=T4, gpus=2).nano_usd_per_gpu_hour == 825_000_000
     assert price(N1, device=T4, gpus=1, fallback="none") is None
