@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cli.controller_books import Books, build_books, kube_api
@@ -17,7 +17,7 @@ from collectors.kube_quotas import read_quotas
 from controller.api_ask import Worker
 from controller.families import ControllerFamilies
 from controller.jobs import Job, Jobs
-from controller.lease import Leadership, Times
+from controller.lease import Leadership, Times, boot_seconds
 from controller.present import MachinePresent, Present, SimulatedPresent
 from controller.quota_report import QuotaWatch
 from controller.site import ControllerSite, Doors, Inside
@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 _SECTION = "controller.server"
 _BEHIND_SECONDS = 2.0
 """Between two rounds while a simulation runs through the past."""
-_CHILD_SECONDS = 60.0
-"""Between two pulls of the node beside which this runs: it costs nothing, and somebody may be watching."""
+_FIRST_SECONDS, _FIRST_FOR_SECONDS = 30.0, 600.0
+"""Between two pulls of the node beside which this runs, while somebody who started it may be watching."""
 _CLAIM_SECONDS = 5.0
 _LAWS_SECONDS = 6 * 3600.0
 
@@ -138,14 +138,15 @@ class _Pace:
 
     options: ControllerOptions
     present: Present
+    began: float = field(default_factory=boot_seconds)
 
     def seconds(self) -> float:
         """Seconds between two runs, now."""
         if self.present.behind():
             return _BEHIND_SECONDS
         settings = self.options.config.controller
-        if self.options.own_node is not None and "pull_interval_seconds" not in settings.model_fields_set:
-            return _CHILD_SECONDS
+        if self.options.own_node is not None and boot_seconds() - self.began < _FIRST_FOR_SECONDS:
+            return min(_FIRST_SECONDS, settings.pull_interval_seconds)
         return settings.pull_interval_seconds
 
 

@@ -66,11 +66,14 @@ def run_controller(options: ControllerOptions) -> int:
         threading.Thread(target=_await_end_of_input, args=(ended,), name="parent", daemon=True).start()
     parts = build(options, end_at_once)
     click.echo(f"Books: {parts.server.url}/api/v1/allocation?window=7d   metrics: {parts.server.url}/metrics")
-    leading = threading.Thread(target=parts.leadership.run, args=(ended,), name="lease", daemon=True)
+    seat_free = threading.Event()
+    leading = threading.Thread(target=parts.leadership.run, args=(seat_free,), name="lease", daemon=True)
     leading.start()
     while not ended.wait(3600):
         pass
     parts.end(last_pull=options.own_node is not None)
+    # only now: who leads next must not shut out the job that was at work
+    seat_free.set()
     leading.join(5)
     return 0
 

@@ -85,23 +85,25 @@ class JournalPull:
         self._at_once = at_once
         self._most_bytes = most_bytes
 
-    def pull(self, asked: Sequence[tuple[AgentAddress, str]]) -> Iterator[Journal | Silent]:
+    def pull(self, asked: Sequence[tuple[AgentAddress, str]], at_once: int | None = None) -> Iterator[Journal | Silent]:
         """Each agent's hours since what is said beside its address, in the order in which they answer.
 
         Args:
             asked: addresses with ``change:N`` of the last answer, an hour such as ``2026-11-22T06:00:00Z``, or nothing
                 for all that is kept.
+            at_once: fewer at a time than usual, where much is asked for.
 
         Raises:
             Misconfigured: the token or the certificates cannot be read: no agent could be asked.
         """
         headers, context = self._headers(), self._context()
         waiting: set[Future[Journal | Silent]] = set()
-        with ThreadPoolExecutor(self._at_once, thread_name_prefix="pull") as pool:
+        most = min(at_once or self._at_once, self._at_once)
+        with ThreadPoolExecutor(most, thread_name_prefix="pull") as pool:
             for address, since in asked:
                 waiting.add(pool.submit(self._ask, address, since, headers, context))
                 # no more answers are held than are asked for at once
-                if len(waiting) >= 2 * self._at_once:
+                if len(waiting) >= 2 * most:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (each.result() for each in done)
             while waiting:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from collectors.journal_pull import AgentAddress, Journal, JournalPull, Silent
 from collectors.kube_json import JsonObject, child
@@ -23,8 +23,23 @@ _log = logging.getLogger(__name__)
 HOURS_AT_ONCE = 2000
 """Booked together, which bounds memory: a thousand nodes with their open hours and one that just closed."""
 _MOST_LINES = 20
-Mark = tuple[int, int | None]
-"""An agent's last change that is booked, and when its machine was booted."""
+WHOLE_AT_ONCE = 4
+"""Agents asked at the same time for all that they keep, two weeks of it."""
+KEPT_DAYS = 30
+"""A mark of a node that did not answer for so long is dropped: its journal would have lost what it stands for."""
+
+
+class Mark(NamedTuple):
+    """How far an agent's journal is booked."""
+
+    change: int
+    """Its last change that is."""
+    booted_s: int | None
+    """When its machine was booted, as it says."""
+    day: int
+    """The proleptic ordinal of the day on which it last answered."""
+    url: str
+    """Where it was."""
 
 
 class Agents(Protocol):
@@ -85,7 +100,7 @@ class _Round:
     came: dict[str, datetime] = field(default_factory=dict[str, datetime])
     marks: dict[str, Mark] = field(default_factory=dict[str, Mark])
     again: list[AgentAddress] = field(default_factory=list[AgentAddress])
-    """Agents whose books are others than those last asked: asked for all that they keep."""
+    """Agents whose books are others than those that the mark was taken of: asked for all that they keep."""
 
 
 class Gather:
@@ -110,7 +125,6 @@ class Gather:
         self._present = present
         self._simulated = simulated
         self._marks: dict[str, Mark] | None = None
-        self._node_of: dict[str, str] = {}
         self._told: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self.gathered = Gathered()
@@ -126,10 +140,17 @@ class Gather:
         addresses = self._agents.addresses()
         with self._lock:
             known = dict(self._store.read()) if self._marks is None else self._marks
+            node_of = {mark.url: node for node, mark in known.items()}
+            marked = {each: known.get(each.node or node_of.get(each.url, "")) for each in addresses}
+            asked = [(each, f"change:{mark.change}") for each, mark in marked.items() if mark]
             this = _Round()
-            self._book(self._pull.pull([(each, self._since(each, known)) for each in addresses]), this, known)
-            self._book(self._pull.pull([(each, "") for each in this.again]), this, {})
-            if (marks := {**known, **this.marks}) != known:
+            self._book(self._pull.pull(asked), this, known)
+            whole = [*(each for each, mark in marked.items() if mark is None), *this.again]
+            self._book(self._pull.pull([(each, "") for each in whole], WHOLE_AT_ONCE), this, {})
+            marks = {**known, **this.marks}
+            oldest = self._present.now().toordinal() - KEPT_DAYS
+            marks = {node: mark for node, mark in marks.items() if mark.day >= oldest}
+            if marks != known:
                 self._store.write(marks, self._present.now())
             self._marks = marks
         last = {**self.gathered.last, **this.came}
@@ -150,10 +171,6 @@ class Gather:
         self._tell([*this.refused.values()])
         return this.refused
 
-    def _since(self, address: AgentAddress, marks: Mapping[str, Mark]) -> str:
-        mark = marks.get(address.node or self._node_of.get(address.url, ""))
-        return "" if mark is None else f"change:{mark[0]}"
-
     def _book(self, answers: Iterator[Journal | Silent], this: _Round, known: Mapping[str, Mark]) -> None:
         """Book as answers come."""
         waiting: list[AgentHour] = []
@@ -162,17 +179,22 @@ class Gather:
                 this.silent[answer.address.url] = answer.reason
                 continue
             self._present.observe(answer.hours)
-            self._node_of[answer.address.url] = answer.node
             this.came[answer.node] = self._present.now()
             refused = len(this.refused)
             waiting += self._read(answer.node, answer.hours, this)
             if _is_other(answer, known.get(answer.node)):
                 this.again.append(answer.address)
             elif len(this.refused) == refused:
-                this.marks[answer.node] = answer.change, _booted(answer) or known.get(answer.node, (0, None))[1]
+                this.marks[answer.node] = self._mark(answer, known.get(answer.node))
             if len(waiting) >= HOURS_AT_ONCE:
                 self._flush(waiting)
         self._flush(waiting)
+
+    def _mark(self, journal: Journal, former: Mark | None) -> Mark:
+        booted = _booted(journal)
+        if booted is None and former is not None:
+            booted = former.booted_s
+        return Mark(journal.change, booted, self._present.now().toordinal(), journal.address.url)
 
     def _flush(self, waiting: list[AgentHour]) -> None:
         if waiting:
@@ -203,7 +225,9 @@ def _is_other(journal: Journal, mark: Mark | None) -> bool:
     if mark is None:
         return False
     booted = _booted(journal)
-    return journal.change < mark[0] or (booted is not None and mark[1] is not None and booted != mark[1])
+    return journal.change < mark.change or (
+        booted is not None and mark.booted_s is not None and booted != mark.booted_s
+    )
 
 
 def _booted(journal: Journal) -> int | None:

@@ -9,7 +9,6 @@ from ledger.store import Store
 from ledger.store_progress import note_progress, progress
 
 _WHAT = "journals"
-_PARTS = 2
 
 
 class LedgerMarks:
@@ -30,6 +29,8 @@ class LedgerMarks:
 
 def _mark(value: object) -> Mark | None:
     parts = cast("list[object]", value) if isinstance(value, list) else []
-    if len(parts) != _PARTS or not isinstance(parts[0], int):
-        return None
-    return parts[0], parts[1] if isinstance(parts[1], int) else None
+    match parts:
+        case [int(change), int() | None as booted, int(day), str(url)]:
+            return Mark(change, booted, day, url)
+        case _:
+            return None

@@ -100,7 +100,7 @@ class ControllerSettings(_Section):
     lease: LeaseSettings = LeaseSettings()
     """Which of several controllers keeps the books."""
     pull_interval_seconds: float = Field(default=300.0, ge=1, le=3600)
-    """Seconds between two pulls of the agents' journals, open hours included. `wattledger up` pulls every minute."""
+    """Seconds between two pulls of the agents' journals, open hours included. `wattledger up` begins faster."""
     push_token_file: Path | None = None
     """File with the bearer token of agents that push their open hour when they end. Null: nobody may push, but over
     loopback."""

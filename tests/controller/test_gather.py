@@ -7,12 +7,13 @@ import pytest
 from collectors.errors import Unavailable
 from collectors.journal_pull import AgentAddress, JournalPull
 from controller.agents import KnownAgents
-from controller.gather import Gather
+from controller.gather import KEPT_DAYS, Gather, Mark
 from controller.marks import LedgerMarks
 from controller.present import SimulatedPresent
 from ledger.store import Store
 from ledger.store_errors import StoreError
 from ledger.store_progress import note_progress
+from ledger.tables import PROGRESS
 from tests.controller.agent_server import Agent, at
 from tests.ledger.ledger_rig import row
 
@@ -80,20 +81,34 @@ def test_another_controller_goes_on_where_this_one_was(agent, ledger, make):
     agent.close(at(5)), agent.begin(at(6))
     make().run()
     ledger.take()
-    other = make()
-    other.run()
     agent.close(at(6))
-    other.run()
+    make().run()
     assert hour(6) in ledger.take()
-    # of an address it does not know yet whose it is, so the first question is for all; then it goes by the node
-    assert agent.asked[-1] == "since=change%3A1"
+    assert agent.asked == ["", "since=change%3A1"]
 
 
-def test_a_node_that_is_known_by_name_is_asked_for_what_is_new_at_once(agent, ledger, make):
+def test_a_node_at_another_address_is_known_by_its_name(agent, ledger, make):
     agent.close(at(5))
     make(AgentAddress(agent.url, "a")).run()
-    make(AgentAddress(agent.url, "a")).run()
+    make(AgentAddress(agent.url + "/", "a")).run()
     assert agent.asked == ["", "since=change%3A1"]
+
+
+def test_a_node_that_is_long_gone_is_forgotten(agent, make, tmp_path):
+    marks = LedgerMarks(Store(str(tmp_path / "ledger")))
+    today = at(12).toordinal()
+    marks.write({"old": Mark(5, None, today - KEPT_DAYS - 1, "u"), "new": Mark(5, None, today - 1, "v")}, at(12))
+    make().run()
+    assert set(marks.read()) == {"a", "new"}
+
+
+def test_a_pull_of_nothing_new_writes_nothing(agent, make, tmp_path):
+    agent.close(at(5)), agent.begin(at(6))
+    gather = make()
+    gather.run()
+    before = Store(str(tmp_path / "ledger")).version(PROGRESS)
+    gather.run()
+    assert Store(str(tmp_path / "ledger")).version(PROGRESS) == before
 
 
 def test_what_could_not_be_booked_comes_again(agent, ledger, make):
@@ -185,8 +200,9 @@ def test_who_the_agents_are_must_be_known(ledger, make):
 
 def test_a_mark_that_is_damaged_is_none(tmp_path, ledger):
     marks = LedgerMarks(Store(str(tmp_path / "ledger")))
-    marks.write({"a": (5, 1000), "b": (7, None)}, at(12))
-    assert marks.read() == {"a": (5, 1000), "b": (7, None)}
+    told = {"a": Mark(5, 1000, 7, "http://a:1"), "b": Mark(7, None, 7, "http://b:1")}
+    marks.write(told, at(12))
+    assert marks.read() == told
 
-    note_progress(marks._store, "journals", {"a": ["x"], "b": 5, "c": [5, 1000]}, at(12))
-    assert marks.read() == {"c": (5, 1000)}
+    note_progress(marks._store, "journals", {"a": ["x"], "b": 5, "c": [5, 1000, 7, "u"]}, at(12))
+    assert marks.read() == {"c": Mark(5, 1000, 7, "u")}
