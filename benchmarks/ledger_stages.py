@@ -7,7 +7,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 from benchmarks import ledger_world as world
 from collectors.price_list import PriceRow
 from ledger.agent_hours import read_hour
+from ledger.allocate import DIMENSION, allocate
 from ledger.keeper import Keeper
 from ledger.list_cost import PRICED_COLUMNS, list_cost
 from ledger.list_costing import ListCosting, devices
@@ -31,8 +32,9 @@ HOURS_A_WRITE = 48
 """Two days: each is a partition, and partitions are written side by side."""
 DIMENSIONS = (
     *("cluster", "provider", "region", "zone", "instance_type", "capacity_type", "gpu_model", "namespace"),
-    *("workload_kind", "workload", "team", "environment", "run", "dimensions", "account"),
+    *("workload_kind", "workload", "team", "environment", "run", "account"),
 )
+OWN_DIMENSION = "cost_center"
 SUMS = ("gpu_ns", "energy_mj", "list_nano_usd")
 LISTED = PriceRow(
     "aws", "eu-west-1", "p5.48xlarge", "H100-80GB", world.GPUS, "on_demand", world.NODE_NANO, "list", date(2026, 10, 1)
@@ -59,6 +61,7 @@ def book(root: str, nodes: str, hours: str) -> dict[str, Any]:
     store, known = Store(root), _known()
     price = apportion = write = other = cpu = 0.0
     rows = total = 0
+    rates: list[float] = []
     for first in range(0, int(hours), HOURS_A_WRITE):
         count = min(HOURS_A_WRITE, int(hours) - first)
         usage = world.usage(int(nodes), first, count)
@@ -78,46 +81,47 @@ def book(root: str, nodes: str, hours: str) -> dict[str, Any]:
         store.replace(NODE_HOURS, register, days)
         other += time.perf_counter() - at_write
         rows, total = rows + usage.height, total + int(cost["list_nano_usd"].sum())
+        rates.append(usage.height / (at_write - began))
     if total != int(nodes) * int(hours) * world.NODE_NANO:
         raise RuntimeError("the rows do not add up to the nodes' prices")
     seconds = {"price": price, "apportion": apportion, "write": write, "usage": other}
-    return {"rows": rows, "seconds": price + apportion + write, "cpu_seconds": cpu, "parts": seconds}
+    return {
+        "rows": rows,
+        "seconds": price + apportion + write,
+        "cpu_seconds": cpu,
+        "parts": seconds,
+        "rates": rates,
+    }
 
 
 def roll_up(root: str, hours: str) -> dict[str, Any]:
-    """Time, energy and dollars by every dimension, streaming, a day at a time, so that memory is that of one day."""
+    """Time, energy and dollars by every dimension, as the API and the command line ask for them."""
     store, last = Store(root), world.START + timedelta(hours=int(hours))
     began = time.perf_counter()
-    parts: list[pl.LazyFrame] = []
-    for day in range(-(-int(hours) // 24)):
-        date_utc = (world.START + timedelta(days=day)).date()
-        within = pl.col("day") == date_utc, pl.col("hour_utc") < last
-        for table, amounts in ((USAGE, SUMS[:2]), (COST, SUMS[2:])):
-            parts.append(_sums(store.scan(table).filter(*within), amounts).collect(engine="streaming").lazy())
-    rows = _sums(pl.concat(parts, how="diagonal"), SUMS).collect()
+    within = pl.col("day") <= (last - timedelta(hours=1)).date(), pl.col("hour_utc") < last
+    cost, usage = (store.scan(table).filter(*within) for table in (COST, USAGE))
+    rows = allocate(cost, usage, [*DIMENSIONS, DIMENSION + OWN_DIMENSION], basis="list").collect()
     seconds = time.perf_counter() - began
-    return {"seconds": seconds, "rows": rows.height} | {name: sum(map(int, rows[name])) for name in SUMS}
+    sums = rows.rename({"cost_nano_usd": "list_nano_usd"}).select(SUMS)
+    return {"seconds": seconds, "rows": rows.height} | {name: sum(map(int, sums[name])) for name in SUMS}
 
 
 def roll_up_duckdb(root: str, hours: str) -> dict[str, Any]:
     """The same by SQL over the same files."""
     until = world.START + timedelta(hours=int(hours))
     began = time.perf_counter()
-    names = ", ".join(DIMENSIONS)
+    own = f"json_extract_string(dimensions, '$.{OWN_DIMENSION}') own"
+    names, keys = ", ".join([*DIMENSIONS, own]), ", ".join([*DIMENSIONS, "own"])
     usage, cost = (f"read_parquet({DeltaTable(f'{root}/{table.name}').file_uris()})" for table in (USAGE, COST))
     rows = duckdb.execute(f"""
         with used as (select {names}, sum(gpu_ns::hugeint) gpu_ns, sum(energy_mj::hugeint) energy_mj
                       from {usage} where hour_utc < '{until.isoformat()}' group by all),
              cost as (select {names}, sum(list_nano_usd::hugeint) list_nano_usd
                       from {cost} where hour_utc < '{until.isoformat()}' group by all)
-        select {names}, gpu_ns, energy_mj, list_nano_usd from used full join cost using ({names})""").fetchall()
+        select {keys}, gpu_ns, energy_mj, list_nano_usd from used full join cost using ({keys})""").fetchall()
     seconds = time.perf_counter() - began
     sums = zip(*(row[-len(SUMS) :] for row in rows), strict=True)
     return {"seconds": seconds, "rows": len(rows)} | dict(zip(SUMS, map(sum, sums), strict=True))
-
-
-def _sums(frame: pl.LazyFrame, amounts: Sequence[str]) -> pl.LazyFrame:
-    return frame.group_by(DIMENSIONS).agg([pl.col(name).cast(pl.Int128).sum() for name in amounts])
 
 
 def _known() -> LedgerPrices:
@@ -133,7 +137,9 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def main() -> None:
+    began = time.process_time()
     told = PARTS[sys.argv[1]](*sys.argv[2:])
+    told.setdefault("cpu_seconds", time.process_time() - began)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({**told, "peak_mib": peak_mib}))
 

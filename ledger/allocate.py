@@ -6,7 +6,7 @@ a holder is kept apart, or spread evenly, in proportion to own cost, or by a met
 spread. Sums are taken in Int128.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,8 +37,13 @@ DIMENSION = "dimension:"
 STEP = "step"
 """Where an answer has steps: the start of each."""
 
+ROWS_AT_ONCE = 1 << 19
+"""Days are taken together up to so many rows, so that memory does not grow with the range."""
+
 _HELD = ("active", "idle", "unmeasured")
+_READ_OF_USAGE = ("gpu_ns", "requested_ns", "energy_mj")
 _USAGE_SUMS = ("gpu_ns", "active_ns", "idle_ns", "requested_ns", "energy_mj")
+_READ_OF_COST = ("cost_nano_usd", "estimate_nano_usd", "carbon_ug", "embodied_ug")
 _COST_SUMS = ("cost_nano_usd", "idle_nano_usd", "estimate_nano_usd", "carbon_ug", "embodied_ug")
 GROUPS = frozenset({*PLACE, *DEVICE, *HOLDER, "account", "method"} - {"dimensions"})
 
@@ -64,7 +69,7 @@ def allocate(
     sharing: Sharing | None = None,
     step: str | None = None,
 ) -> pl.LazyFrame:
-    """Cost, time, energy and carbon by group.
+    """Cost, time, energy and carbon by group; the rows are read and summed at once, some days at a time.
 
     Args:
         cost: COST rows of the range.
@@ -87,8 +92,10 @@ def allocate(
     _refuse_unknown(by)
     sharing = sharing or Sharing()
     keys = [*([STEP] if step else []), *by, "pool"]
-    money = _grouped(_costs(cost, basis), by, step, [*keys, "charge"], _COST_SUMS)
-    time = _grouped(_times(usage), by, step, keys, _USAGE_SUMS)
+    money = _grouped(
+        _idle_costs(_read(_costs(cost, basis), by, step, _READ_OF_COST)), by, [*keys, "charge"], _COST_SUMS
+    )
+    time = _grouped(_times(_read(usage, by, step, _READ_OF_USAGE)), by, keys, _USAGE_SUMS)
     groups = (
         money.group_by(keys)
         .agg(_sums(_COST_SUMS))
@@ -165,11 +172,11 @@ def _costs(cost: pl.LazyFrame, basis: Basis) -> pl.LazyFrame:
     best = pl.coalesce("effective_nano_usd", "list_nano_usd")
     amount = {"list": pl.col("list_nano_usd"), "effective": pl.col("effective_nano_usd"), "best": best}[basis]
     estimated = pl.col("effective_nano_usd").is_null() if basis == "best" else pl.lit(basis == "list")
-    return cost.with_columns(
-        cost_nano_usd=amount,
-        idle_nano_usd=pl.when(pl.col("account") == "idle").then(amount).otherwise(0),
-        estimate_nano_usd=pl.when(estimated).then(amount).otherwise(0),
-    )
+    return cost.with_columns(cost_nano_usd=amount, estimate_nano_usd=pl.when(estimated).then(amount).otherwise(0))
+
+
+def _idle_costs(cost: pl.LazyFrame) -> pl.LazyFrame:
+    return cost.with_columns(idle_nano_usd=pl.when(pl.col("account") == "idle").then("cost_nano_usd").otherwise(0))
 
 
 def _times(usage: pl.LazyFrame) -> pl.LazyFrame:
@@ -179,15 +186,32 @@ def _times(usage: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _grouped(
-    rows: pl.LazyFrame, by: Sequence[str], step: str | None, keys: Sequence[str], sums: Sequence[str]
-) -> pl.LazyFrame:
+def _read(rows: pl.LazyFrame, by: Sequence[str], step: str | None, sums: Sequence[str]) -> pl.LazyFrame:
+    """The rows summed by the columns as they stand, so that all that follows is of few rows."""
+    told = ["dimensions" if name.startswith(DIMENSION) else name for name in by]
+    names = rows.collect_schema().names()
+    keys = list(dict.fromkeys([*told, "account", *(name for name in ("charge",) if name in names)]))
+    if step:
+        rows, keys = rows.with_columns(pl.col("hour_utc").dt.truncate(step).alias(STEP)), [STEP, *keys]
+    parts = [part.group_by(keys).agg(_sums(sums)).collect(engine="streaming") for part in _portions(rows)]
+    return pl.concat(parts).lazy()
+
+
+def _portions(rows: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
+    """The rows, whole days together; at least one portion."""
+    days = rows.group_by("day").len().sort("day").collect(engine="streaming")
+    portion = (pl.col("len").cum_sum() - 1) // ROWS_AT_ONCE
+    for part in days.with_columns(portion.alias("portion")).partition_by("portion", maintain_order=True):
+        yield rows.filter(pl.col("day").is_between(part["day"][0], part["day"][-1]))
+    if days.is_empty():
+        yield rows
+
+
+def _grouped(rows: pl.LazyFrame, by: Sequence[str], keys: Sequence[str], sums: Sequence[str]) -> pl.LazyFrame:
     held = pl.col("account").is_in(_HELD)
     pool = pl.when(held).then(pl.lit(OWN)).otherwise(pl.col("account").replace_strict(POOLS, default=pl.col("account")))
     columns = [_dimension(name, held) for name in by]
-    if step:
-        columns.append(pl.col("hour_utc").dt.truncate(step).alias(STEP))
-    return rows.with_columns(*columns, pool=pool).group_by(keys).agg(_sums(sums))
+    return rows.with_columns(*columns, pool=pool).group_by(keys).agg(_sums(sums)).collect().lazy()
 
 
 def _dimension(name: str, held: pl.Expr) -> pl.Expr:
