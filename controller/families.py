@@ -24,10 +24,11 @@ class ControllerFamilies:
     _series: dict[Metric, SeriesCache] = field(default_factory=dict[Metric, SeriesCache])
 
     def generation(self) -> Hashable:
-        """Changes with each round, pull or change of leadership."""
+        """Changes with each round of any job, and with leadership."""
         now = self.stand()
         runs = tuple(health.runs for health in now.jobs.values())
-        return now.leads, now.epoch, runs, now.facts and now.facts.looked_at
+        looked = now.facts and now.facts.looked_at, now.quotas and now.quotas.window, now.breaks is None
+        return now.leads, now.epoch, runs, looked
 
     def metrics(self) -> Sequence[Family]:
         """The families now."""
