@@ -35,9 +35,7 @@ class HolderUse(NamedTuple):
     """Share of the unit that was allocated to it; ``None`` where nobody allocates."""
 
 
-_Told = tuple[
-    tuple[ProcessReading, ...], bool, list[Holder | None], tuple[Allocation, ...] | None, int, bool, bool
-]
+_Told = tuple[tuple[ProcessReading, ...], bool, list[Holder | None], tuple[Allocation, ...] | None, int, bool, bool]
 """All that one holder's claim is worked out from, but for SM samples: the processes, whether they are known, and their
 holders; the allocations and replicas; what the kubelet leaves open."""
 

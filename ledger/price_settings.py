@@ -127,8 +127,8 @@ class PriceSettings(_Section):
     cloud_identity: Literal["auto", "off"] = "auto"
     """`auto` asks the metadata server of the cloud that the firmware names; `off` asks nobody."""
     node_split: Literal["equal", "aws", "opencost"] = "equal"
-    """What part of a node's price is its GPUs', in the ledger: `equal` all of it; `aws` and `opencost` leave the rest to
-    account `host`, by weights of GPUs, vCPUs and memory that the guide to prices compares."""
+    """What part of a node's price is its GPUs', in the ledger: `equal` all of it; `aws` and `opencost` leave the rest
+    to account `host`, by weights of GPUs, vCPUs and memory that the guide to prices compares."""
     live: LivePriceSettings = LivePriceSettings()
     """What the cloud itself is asked, by the controller."""
 
