@@ -37,6 +37,7 @@ def ledgers(tmp_path_factory):
         with AgentProcess(folder / "last", command=command, config=CONFIG, data_dir=folder / "killed") as last:
             eventually("it caught up", lambda: present_reached(api_of(last)), SECONDS, every=0.5)
             epoch = ask(f"{api_of(last)}/status")["epoch"]
+            assert last.terminate(SECONDS) == 0  # so that nothing of the open hour is left half done
     return Store(str(folder / "books/ledger")), Store(str(folder / "killed/ledger")), epoch
 
 
