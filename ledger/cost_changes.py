@@ -1,7 +1,7 @@
 """Which hours' cost has to be made again, by what changed in the tables that it is made from.
 
-Pure comparison of two versions of each table. Compaction, a bill that is delivered again with the same lines, or an
-hour booked again to the same digest change nothing.
+Pure comparison of two versions of each table. Compaction, or a bill that is delivered again with the same lines, change
+nothing; an hour that was booked again stands at its list price, and counts, though its digest is the same.
 """
 
 import logging
@@ -101,7 +101,8 @@ def _node_spans(store: Store, former: Versions, now: Versions) -> pl.LazyFrame:
     if first is None:
         return pl.LazyFrame(schema=_SPAN)
     reach = pl.col("hour_utc").is_between(pl.lit(first).dt.truncate("1h"), pl.lit(last))
-    told = [part.filter(reach).select(*_NODE_HOUR, "digest", "existed_ns", "gpu_count") for part in found]
+    # one that was booked again stands at its list price, whether or not anything in it is another
+    told = [part.filter(reach).select(*_NODE_HOUR, "digest", "existed_ns", "booked_at") for part in found]
     return (
         pl.concat(told)
         .group_by(pl.all())

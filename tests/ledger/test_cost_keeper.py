@@ -123,6 +123,18 @@ def test_a_node_that_is_met_after_its_bill_draws_all_of_its_lines_to_it(store):
     assert rows_of(store).equals(remade)
 
 
+def test_a_keeper_that_takes_over_and_books_again_leaves_the_cost_that_the_bill_gave(store):
+    rig.keep(store)
+    rig.deliver(store, rig.LINES)
+    run(store)
+    before = rows_of(store)
+    Keeper(store, Costing(store, rig.rules()), cluster="eu").keep((), since=at(5), now=at(12, 1))
+    assert not rows_of(store).equals(before)
+    assert run(store)
+    assert rows_of(store).equals(before)
+    assert list(verify(store)) == []
+
+
 def test_hours_that_no_line_reaches_are_left_alone(store):
     rig.keep(store)
     rig.deliver(store, [rig.line("a", 7 * USD, "i-a", at(5))])
