@@ -8,7 +8,7 @@ from datetime import datetime
 from collectors.price_list import PriceRow
 from controller.bookkeeper import Bookkeeper
 from ledger.bill_intake import BillIntake, Source, Taken
-from ledger.bill_witness import gpu_types, note_bill_lifetimes, settled
+from ledger.bill_witness import gpu_types, note_bill_lifetimes
 from ledger.store import Store
 from ledger.tables import INSTANCE_TYPES
 
@@ -55,10 +55,8 @@ class Bills:
         """
         now = self.now()
         types = gpu_types(self.listed, self.store.scan(INSTANCE_TYPES).collect())
-        since, version = note_bill_lifetimes(self.store, types, now)
-        self.books.settle(now, since)
-        if since is not None:
-            settled(self.store, version, now)
+        note_bill_lifetimes(self.store, types, now)
+        self.books.settle(now)
 
     def tell(self, taken: Taken) -> None:
         """Log what is new."""

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 
 from ledger.agent_hours import AgentHour
 from ledger.cost_keeper import CostKeeper
-from ledger.keeper import Keeper, Kept
+from ledger.keeper import RECENT, Keeper, Kept
 from ledger.store import Store
 from ledger.tables import LIFETIMES
 from ledger.unsettled import note_settled, unsettled_since
 from ledger.witness import journal_lifetimes, note_lifetimes
 
 _HOUR = timedelta(hours=1)
-WITNESSED = timedelta(hours=26)
+WITNESSED = RECENT
 """Node-hours that no agent tells of are brought in step with their witnesses for so long, whatever was done before."""
 
 

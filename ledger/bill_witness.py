@@ -12,7 +12,7 @@ import polars as pl
 from collectors.price_list import PriceRow
 from ledger.store import Store
 from ledger.store_progress import note_progress, progress
-from ledger.tables import CHARGES, LIFETIMES, TIME
+from ledger.tables import CHARGES, LIFETIMES
 
 BILL = "bill"
 _WHAT = "bill lifetimes"
@@ -27,18 +27,23 @@ def gpu_types(listed: Iterable[PriceRow], shapes: pl.DataFrame) -> Mapping[tuple
         listed: the bundled list.
         shapes: INSTANCE_TYPES rows, which go before the list.
     """
-    known = {(row.provider, row.instance_type): row.gpu_count for row in listed if row.instance_type}
+    sold: dict[tuple[str, str], set[int]] = {}
+    for row in listed:
+        if row.instance_type:
+            sold.setdefault((row.provider, row.instance_type), set()).add(row.gpu_count)
+    # a machine type that is sold with several sets of GPUs does not tell how many there were
+    known = {key: min(counts) for key, counts in sold.items() if len(counts) == 1}
     told = shapes.filter(pl.col("gpu_count") > 0).select("provider", "instance_type", "gpu_count")
     return known | {(provider, name): count for provider, name, count in told.iter_rows()}
 
 
-def bill_lifetimes(charges: pl.LazyFrame, types: Mapping[tuple[str, str], int], now: datetime) -> pl.DataFrame:
+def bill_lifetimes(charges: pl.LazyFrame, types: Mapping[tuple[str, str], int], others: pl.LazyFrame) -> pl.DataFrame:
     """One row for each unbroken stretch in which an instance was charged by the hour, or for less.
 
     Args:
         charges: CHARGES rows.
         types: of :func:`gpu_types`.
-        now: nothing existed beyond it.
+        others: LIFETIMES rows of other witnesses: of the instances that they know a bill has nothing to tell.
     """
     keys = [
         {"provider": provider, "instance_type": name, "gpu_count": count} for (provider, name), count in types.items()
@@ -48,10 +53,12 @@ def bill_lifetimes(charges: pl.LazyFrame, types: Mapping[tuple[str, str], int], 
     lines = (
         charges.filter(
             pl.col("category") == "usage",
+            ~pl.col("correction"),
             pl.col("instance_id") != "",
             length > pl.duration(),
             length <= pl.duration(hours=1),
         )
+        .join(others.select("instance_id").unique(), on="instance_id", how="anti")
         .select(*_INSTANCE, "region", "zone", "pricing", "period_start", "period_end")
         .unique()
         .join(table.lazy(), on=["provider", "instance_type"])
@@ -65,43 +72,28 @@ def bill_lifetimes(charges: pl.LazyFrame, types: Mapping[tuple[str, str], int], 
         pl.col("region", "zone", "gpu_count").first(),
         capacity_type=pl.col("pricing").first().replace_strict(_CAPACITY, default=""),
         began=pl.col("period_start").min(),
-        ended=pl.min_horizontal(pl.col("period_end").max(), pl.lit(now).cast(TIME)),
+        ended=pl.col("period_end").max(),
     )
     nobody = {name: pl.lit("") for name in ("cluster", "node", "gpu_model")}
-    told = rows.filter(pl.col("ended") > pl.col("began")).with_columns(
-        seen=pl.col("ended"), evidence=pl.lit(BILL), **nobody
-    )
+    told = rows.with_columns(seen=pl.col("ended"), evidence=pl.lit(BILL), **nobody)
     columns = [pl.col(name).cast(dtype) for name, dtype in LIFETIMES.schema.items()]
     return told.select(columns).sort("instance_id", "began").collect(engine="streaming")
 
 
-def note_bill_lifetimes(
-    store: Store, types: Mapping[tuple[str, str], int], now: datetime
-) -> tuple[datetime | None, int | None]:
-    """Bring the bill's witness in step with the charges.
-
-    Returns:
-        From when on node-hours may have changed, or ``None``; and the version of the charges that this is from, for
-        :func:`settled`.
+def note_bill_lifetimes(store: Store, types: Mapping[tuple[str, str], int], now: datetime) -> bool:
+    """Bring the bill's witness in step with the charges; whether it says something else now.
 
     Raises:
         StoreError: a table cannot be read or written.
     """
     version = store.version(CHARGES)
-    if progress(store, _WHAT).get("charges") == version:
-        return None, version
-    told = bill_lifetimes(store.scan(CHARGES, version), types, now)
-    known = store.scan(LIFETIMES).filter(pl.col("evidence") == BILL).collect()
-    if not told.equals(known.select(told.columns).sort("instance_id", "began")):
+    if version is None or progress(store, _WHAT).get("charges") == version:
+        return False
+    known = store.scan(LIFETIMES)
+    told = bill_lifetimes(store.scan(CHARGES, version), types, known.filter(pl.col("evidence") != BILL))
+    before = known.filter(pl.col("evidence") == BILL).collect().select(told.columns).sort("instance_id", "began")
+    changed = not told.equals(before)
+    if changed:
         store.replace(LIFETIMES, told, {"evidence": [BILL]})
-    began = pl.concat([told, known.select(told.columns)]).select(pl.col("began").min()).item()
-    return began, version
-
-
-def settled(store: Store, version: int | None, now: datetime) -> None:
-    """Note that node-hours are booked by the witness of that version.
-
-    Raises:
-        StoreError: it could not be written.
-    """
     note_progress(store, _WHAT, {"charges": version}, now)
+    return changed

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from ledger.bill_witness import BILL
 from ledger.store import Store
 from ledger.store_errors import StoreError
 from ledger.store_progress import changed_parts, note_progress, progress
@@ -26,7 +27,8 @@ _INSTANCE = (
 def unsettled_since(store: Store, version: int | None, now: datetime) -> datetime:
     """The first moment of which witnesses may say something else than when :func:`note_settled` was last called.
 
-    Never before the first hour that is booked, nor before :data:`FURTHEST`; ``now`` where nothing changed.
+    Not before the first hour that is booked, unless a bill tells of what nobody else knows; never before
+    :data:`FURTHEST`; ``now`` where nothing changed.
 
     Args:
         store: the ledger.
@@ -37,15 +39,15 @@ def unsettled_since(store: Store, version: int | None, now: datetime) -> datetim
         StoreError: a table cannot be read.
     """
     noted = progress(store, WHAT)
-    first = store.scan(NODE_HOURS).select(pl.col("hour_utc").min()).collect().item()
-    if not isinstance(first, datetime):
-        return now
-    through = noted.get("through")
-    moments = [now, datetime.fromisoformat(through) if isinstance(through, str) else now]
-    former = noted.get("version")
+    through, former = noted.get("through"), noted.get("version")
+    since = datetime.fromisoformat(through) if isinstance(through, str) else now
+    alone = now
     if version is not None and version != former:
-        moments += _changed_from(store, former if isinstance(former, int) else None, version)
-    return max(min(moments), first, now - FURTHEST)
+        seen, alone = _changed_from(store, former if isinstance(former, int) else None, version, now)
+        since = min(since, seen)
+    first = store.scan(NODE_HOURS).select(pl.col("hour_utc").min()).collect().item()
+    since = max(since, first) if isinstance(first, datetime) else now
+    return max(min(since, alone, now), now - FURTHEST)
 
 
 def note_settled(store: Store, version: int | None, now: datetime) -> None:
@@ -57,7 +59,8 @@ def note_settled(store: Store, version: int | None, now: datetime) -> None:
     note_progress(store, WHAT, {"version": version, "through": now.isoformat()}, now)
 
 
-def _changed_from(store: Store, former: int | None, version: int) -> list[datetime]:
+def _changed_from(store: Store, former: int | None, version: int, now: datetime) -> tuple[datetime, datetime]:
+    """From when on witnesses say something else, and from when on bills do of what nobody else knows."""
     try:
         before, after = changed_parts(store, LIFETIMES, former, version)
     except StoreError:  # that version is not kept any more: all are looked at
@@ -65,19 +68,25 @@ def _changed_from(store: Store, former: int | None, version: int) -> list[dateti
     rows = [part.with_columns(end=_END, instance=_INSTANCE) for part in (before, after)]
     told = [part.select("instance", *LIFETIMES.key, "end", "ended", "gpu_count") for part in rows]
     differing = (
-        pl.concat([told[0].with_columns(was=pl.lit(value=True)), told[1].with_columns(was=pl.lit(value=False))])
+        pl.concat(told)
         .group_by("instance", *LIFETIMES.key, "end", "ended", "gpu_count")
-        .agg(pl.len(), pl.col("was").first())
+        .len()
         .filter(pl.col("len") == 1)
     )
+    grew = (pl.len() > 1) & (pl.col("gpu_count").n_unique() == 1)
     stretches = differing.group_by("instance", *LIFETIMES.key).agg(
         # one that only grew, or was ended, is another one from the sooner of its ends on
-        since=pl.when((pl.len() > 1) & (pl.col("gpu_count").n_unique() == 1))
-        .then(pl.col("end").min())
-        .otherwise(pl.col("began").first())
+        since=pl.when(grew).then(pl.col("end").min()).otherwise(pl.col("began").first())
     )
     # another stretch of an instance may go on until a new one begins, or is seen
     ends = rows[0].group_by("instance").agg(since=pl.col("end").max()).join(stretches, on="instance", how="semi")
-    both = pl.concat([stretches.select("since"), ends.select("since")])
-    first = both.select(pl.col("since").min()).collect().item()
-    return [first] if isinstance(first, datetime) else []
+    known = pl.concat([part.select("instance", "evidence") for part in rows]).group_by("instance")
+    found = (
+        pl.concat([stretches.select("instance", "since"), ends])
+        .join(known.agg(alone=(pl.col("evidence") == BILL).all()), on="instance")
+        .group_by("alone")
+        .agg(pl.col("since").min())
+        .collect()
+    )
+    first: dict[bool, datetime] = dict(found.iter_rows())
+    return first.get(False, now), first.get(True, now)

@@ -69,6 +69,16 @@ def test_a_ledger_without_an_hour_has_nothing_behind_it(store):
     assert since(store, at(9)) == at(9)
 
 
+def test_what_a_bill_alone_knows_counts_though_nothing_is_booked_yet(store):
+    lives(
+        store,
+        ("a", "event", at(1), None, at(9)),
+        ("b", "bill", at(3), at(4), at(4)),
+        ("a", "bill", at(2), at(3), at(3)),
+    )
+    assert since(store, at(9)) == at(3)
+
+
 def test_where_nothing_changed_it_is_since_it_was_last_done(store):
     rig.keep(store)
     note_settled(store, store.version(LIFETIMES), at(12))

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from collectors.price_list import PriceRow
-from ledger.bill_witness import bill_lifetimes, gpu_types, note_bill_lifetimes, settled
+from ledger.bill_witness import bill_lifetimes, gpu_types, note_bill_lifetimes
 from ledger.store import Store
 from ledger.tables import CHARGES, INSTANCE_TYPES, LIFETIMES, empty
 from ledger.witness import SeenNode, api_lifetimes, journal_lifetimes, note_lifetimes
@@ -75,11 +75,12 @@ def test_a_bare_host_is_no_stretch_and_an_estimate_neither():
     assert journal_lifetimes([replace(estimate, source="prometheus")]).is_empty()
 
 
-def billed(*lines):
+def billed(*lines, others=()):
     frame = pl.DataFrame(
         [{**each, "instance_type": "p5", "zone": "eu-west-1a"} for each in lines], schema=CHARGES.schema
     )
-    return bill_lifetimes(frame.lazy(), TYPES, at(12)).select("instance_id", "gpu_count", "began", "ended").rows()
+    told = bill_lifetimes(frame.lazy(), TYPES, api_lifetimes(others, at(12)).lazy())
+    return told.select("instance_id", "gpu_count", "began", "ended").rows()
 
 
 def test_hourly_lines_that_follow_each_other_are_one_stretch():
@@ -93,14 +94,18 @@ def test_lines_that_are_no_time_of_an_instance_witness_nothing():
     assert billed(line("none", 1, "", at(3))) == []
 
 
-def test_nothing_is_witnessed_beyond_now():
-    assert billed(line("l", 1, "i-1", at(11, 30))) == [("i-1", 8, at(11, 30), at(12))]
-    assert billed(line("l", 1, "i-1", at(13))) == []
+def test_of_an_instance_that_another_knows_a_bill_has_nothing_to_tell():
+    lines = [line("l", 1, "i-1", at(3)), line("m", 1, "i-2", at(3))]
+    assert billed(*lines, others=[seen("a")]) == [("i-2", 8, at(3), at(4))]
+
+
+def test_a_correction_is_no_witness():
+    assert billed(line("l", -1, "i-1", at(3), correction=True)) == []
 
 
 def test_an_instance_without_gpus_is_none_of_ours():
     frame = pl.DataFrame([{**line("l", 1, "i-1", at(3)), "instance_type": "m5.large"}], schema=CHARGES.schema)
-    assert bill_lifetimes(frame.lazy(), TYPES, at(12)).is_empty()
+    assert bill_lifetimes(frame.lazy(), TYPES, empty(LIFETIMES).lazy()).is_empty()
 
 
 def test_the_cloud_tells_of_types_before_the_list():
@@ -115,13 +120,16 @@ def test_the_cloud_tells_of_types_before_the_list():
     assert gpu_types([LISTED, other], shapes) == {("aws", "p5"): 4, ("gcp", "a3"): 8}
 
 
+def test_a_type_that_is_sold_with_several_numbers_of_gpus_tells_none():
+    one = PriceRow("gcp", "x", "n1", "T4", 1, "on_demand", 1, "list", LISTED.as_of)
+    assert gpu_types([one, replace(one, gpu_count=4)], empty(INSTANCE_TYPES)) == {}
+
+
 def test_charges_are_looked_at_once_and_again_when_they_change(store):
     store.append(CHARGES, pl.DataFrame([{**line("l", 1, "i-1", at(3)), "instance_type": "p5"}], schema=CHARGES.schema))
-    since, version = note_bill_lifetimes(store, TYPES, at(12))
-    assert since == at(3)
-    assert note_bill_lifetimes(store, TYPES, at(12))[0] == at(3)
-    settled(store, version, at(12))
-    assert note_bill_lifetimes(store, TYPES, at(12))[0] is None
+    assert note_bill_lifetimes(store, TYPES, at(12))
+    assert not note_bill_lifetimes(store, TYPES, at(12))
+    assert [row[1:4] for row in known(store)] == [("i-1", at(3), at(4))]
     store.replace(CHARGES, pl.DataFrame(schema=CHARGES.schema), {})
-    assert note_bill_lifetimes(store, TYPES, at(12))[0] == at(3)
+    assert note_bill_lifetimes(store, TYPES, at(12))
     assert known(store) == []
