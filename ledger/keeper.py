@@ -19,16 +19,22 @@ from ledger.booking_units import FINAL, Scope, Unit, plan, superseded
 from ledger.lifetimes import existence, with_shapes
 from ledger.list_costing import Costs, new_prices
 from ledger.store import Store
+from ledger.store_progress import note_progress, progress
 from ledger.store_where import Where
 from ledger.tables import COST, INSTANCE_TYPES, LIFETIMES, NODE_HOURS, PRICES, PROFILE, TIME, USAGE, WORK, Table
 
 Key = tuple[datetime, str, str]
 """Hour, node, instance id."""
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _KEY = ["hour_utc", "node", "instance_id"]
 _MOST_NODES = 200
 """Above it a commit replaces whole hours: a longer list of names costs more than the rows that it spares."""
 _HOUR = timedelta(hours=1)
+RECENT = timedelta(hours=26)
+"""What a round may book without a note beforehand: a keeper that was killed is expected to have left traces there."""
+_WHAT = "booking"
+"""The name of that note."""
 
 
 class Costing(Protocol):
@@ -65,12 +71,17 @@ class Keeper:
     simulated: bool = False
     _mended: datetime | None = field(default=None, init=False)
     """From this hour on no node-hour has rows that its register does not know."""
+    _suspect: datetime | None = field(default=None, init=False)
+    """Nor has any before this one; told by the first round."""
+    _owed: datetime = field(default=_NEVER, init=False)
+    """From when on a round has to look, whatever it is asked: a former keeper was cut off there."""
 
     def keep(self, hours: Sequence[AgentHour], *, since: datetime, now: datetime) -> Kept:
         """Bring the books in step.
 
-        The first round that reaches an hour books what stands there once more, whatever its digest: a keeper that was
-        killed may have left rows that its register does not know. Days that were rolled up are left alone.
+        The first round books what stands in recent hours once more, whatever its digest, and so do hours that a keeper
+        noted as being booked: one that was killed may have left rows that its register does not know. Days that were
+        rolled up are left alone.
 
         Args:
             hours: agents' hours, of any age, checked by :func:`ledger.agent_hours.read_hour`.
@@ -83,7 +94,10 @@ class Keeper:
                 ends as if nothing had happened.
         """
         scope = Scope(now, self.cluster, self.simulated)
-        wanted = self._range(hours, since, now)
+        if self._suspect is None:
+            self._owed = self._noted()
+            self._suspect = min(self._owed, now - RECENT)
+        wanted = self._range(hours, min(since, self._owed), now)
         registers = wanted.of_table(self.store.scan(NODE_HOURS)).collect()
         taken = [hour for hour in hours if wanted.has(hour)]
         units = plan(taken, self._existed(wanted, now), scope, registers)
@@ -94,6 +108,7 @@ class Keeper:
         kept = self._book(changed, gone, scope) if changed or gone else Kept()
         if wanted.since <= wanted.last:
             self._mended = min(wanted.since, self._mended or wanted.since)
+        self._owed = _NEVER
         return Kept(kept.booked, kept.closed, tuple(gone), len(units) - len(changed), kept.unpriced)
 
     def _range(self, hours: Sequence[AgentHour], since: datetime, now: datetime) -> "_Range":
@@ -103,7 +118,14 @@ class Keeper:
 
     def _is_doubtful(self, unit: Unit) -> bool:
         """Nobody tells of it now, and what a former keeper made of it was not looked at yet."""
-        return unit.agent is None and (self._mended is None or unit.hour < self._mended)
+        if unit.agent is not None or self._suspect is None or unit.hour < _hour(self._suspect):
+            return False
+        return self._mended is None or unit.hour < self._mended
+
+    def _noted(self) -> datetime:
+        """From when on an older booking may have been cut off; never, where none was."""
+        said = progress(self.store, _WHAT).get("since")
+        return datetime.fromisoformat(said) if isinstance(said, str) else _NEVER
 
     def _existed(self, wanted: "_Range", now: datetime) -> pl.DataFrame:
         first, last = wanted.first, wanted.last
@@ -119,6 +141,10 @@ class Keeper:
         notes = pl.concat([booked.prices, noted.collect()])
         costs = self.costing.cost(booked.usage, booked.node_hours, notes)
         told = [*(unit.key for unit in units if unit.agent), *gone]
+        oldest = min(hour for hour, _, _ in [*keys, *gone])
+        older = oldest < _hour(scope.now - RECENT)
+        if older:
+            note_progress(self.store, _WHAT, {"since": min(oldest, self._noted()).isoformat()}, scope.now)
         self._replace(PROFILE, booked.profile, told)
         self._replace(WORK, booked.work, told)
         prices = new_prices(pl.concat([booked.prices, costs.prices]), self.store)
@@ -128,6 +154,8 @@ class Keeper:
         self._replace(USAGE, booked.usage, every)
         self._replace(COST, costs.cost, every)
         self._replace(NODE_HOURS, booked.node_hours, every)
+        if older:
+            note_progress(self.store, _WHAT, {}, scope.now)
         free = costs.cost.filter(pl.col("list_nano_usd").is_null()).select(_KEY).unique().sort(_KEY)
         return Kept(
             booked=tuple(keys),

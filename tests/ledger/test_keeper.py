@@ -1,6 +1,6 @@
 """The keeper brings the tables in step, once, whatever is killed in between."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -260,6 +260,30 @@ def test_a_round_of_journals_alone_leaves_the_mending_to_the_round_of_witnesses(
     kept.keep([journal("b")], since=at(12), now=at(11))
     kept.keep([], since=at(10), now=at(11))
     assert table(store, COST).filter(node="a", account="active")["list_nano_usd"].to_list() == [4 * USD * 50 // 60]
+
+
+def test_hours_of_long_ago_that_nobody_was_booking_are_not_booked_again(store):
+    lives(store, ("a", at(10), None, at(11)))
+    keeper(store).keep([journal()], since=at(10), now=at(11))
+    later = at(11) + timedelta(days=3)
+    assert keeper(store).keep([], since=at(10), now=later).unchanged == 1
+    assert keeper(store).keep([], since=at(10), now=at(12)).booked == ((at(10), "a", "i-a"),)
+
+
+def test_a_keeper_that_was_killed_over_hours_of_long_ago_is_made_up_for_in_the_next_round(store, tmp_path):
+    later = at(11) + timedelta(days=3)
+    lives(store, ("a", at(10), None, at(11)))
+    keeper(store).keep([journal(minutes=30, closed=False, revision=0)], since=at(10), now=at(11))
+    dying = Dying(str(tmp_path / "ledger"))
+    dying.last = 4
+    with pytest.raises(Killed):
+        keeper(dying).keep([journal(minutes=50, closed=False, revision=0)], since=later, now=later)
+    assert table(store, COST).filter(account="active")["list_nano_usd"].to_list() == [2 * USD]
+    taking_over = keeper(store)
+    taking_over.keep([], since=later, now=later)
+    assert table(store, COST).filter(account="active")["list_nano_usd"].to_list() == [4 * USD * 50 // 60]
+    assert taking_over.keep([], since=later, now=later).booked == ()
+    assert keeper(store).keep([], since=at(10), now=later).unchanged == 1
 
 
 def test_days_that_were_rolled_up_are_left_alone(store):
