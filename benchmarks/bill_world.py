@@ -23,6 +23,27 @@ def node_hours() -> pl.DataFrame:
     )
 
 
+_SAME = {
+    "BillingAccountId": "123456789012",
+    "BillingAccountName": "acme",
+    "BillingCurrency": "USD",
+    "BillingPeriodEnd": "2026-12-01T00:00:00Z",
+    "BillingPeriodStart": "2026-11-01T00:00:00Z",
+    "ChargeCategory": "Usage",
+    "ChargeFrequency": "Usage-Based",
+    "ConsumedUnit": "Hours",
+    "ContractedUnitPrice": "0.0000",
+    "InvoiceIssuerName": "Amazon Web Services, Inc.",
+    "ListUnitPrice": "0.0000004",
+    "PricingUnit": "Hours",
+    "ProviderName": "AWS",
+    "PublisherName": "Amazon Web Services, Inc.",
+    "RegionId": "us-east-1",
+    "RegionName": "US East (N. Virginia)",
+}
+"""Columns that are alike on every line."""
+
+
 def lines_of(first: int, last: int) -> pl.DataFrame:
     """Lines of FOCUS 1.0 with AWS's columns, all text; every amount has ten decimals, no two lines are alike.
 
@@ -40,19 +61,13 @@ def lines_of(first: int, last: int) -> pl.DataFrame:
     absent = pl.lit(None, dtype=pl.String)
     balancer = "arn:aws:elasticloadbalancing:us-east-1:586597448978:loadbalancer/app/x-{}/1365455f461"
     columns: dict[str, pl.Expr] = {
+        **{name: pl.lit(value) for name, value in _SAME.items()},
         "AvailabilityZone": pl.format(
             "us-east-1{}", (kind % 6).cast(pl.String).replace(list("012345"), list("abcdef"))
         ),
         "BilledCost": usd,
-        "BillingAccountId": pl.lit("123456789012"),
-        "BillingAccountName": pl.lit("acme"),
-        "BillingCurrency": pl.lit("USD"),
-        "BillingPeriodEnd": pl.lit("2026-12-01T00:00:00Z"),
-        "BillingPeriodStart": pl.lit("2026-11-01T00:00:00Z"),
-        "ChargeCategory": pl.lit("Usage"),
         "ChargeClass": absent,
         "ChargeDescription": pl.format("$98.32 per On Demand Linux p5.48xlarge Instance Hour, offer {}", kind % 50),
-        "ChargeFrequency": pl.lit("Usage-Based"),
         "ChargePeriodEnd": _time(begin + pl.duration(hours=1)),
         "ChargePeriodStart": _time(begin),
         "CommitmentDiscountCategory": absent,
@@ -61,20 +76,11 @@ def lines_of(first: int, last: int) -> pl.DataFrame:
         ),
         "CommitmentDiscountStatus": pl.when(committed).then(pl.lit("Used")),
         "ConsumedQuantity": quantity,
-        "ConsumedUnit": pl.lit("Hours"),
         "ContractedCost": usd,
-        "ContractedUnitPrice": pl.lit("0.0000"),
         "EffectiveCost": usd,
-        "InvoiceIssuerName": pl.lit("Amazon Web Services, Inc."),
         "ListCost": usd,
-        "ListUnitPrice": pl.lit("0.0000004"),
         "PricingCategory": pl.when(committed).then(pl.lit("Committed")).otherwise(pl.lit("Standard")),
         "PricingQuantity": quantity,
-        "PricingUnit": pl.lit("Hours"),
-        "ProviderName": pl.lit("AWS"),
-        "PublisherName": pl.lit("Amazon Web Services, Inc."),
-        "RegionId": pl.lit("us-east-1"),
-        "RegionName": pl.lit("US East (N. Virginia)"),
         "ResourceId": pl.when(node).then(_instance(kind)).otherwise(pl.format(balancer, kind)),
         "ResourceName": absent,
         "ResourceType": absent,
@@ -86,7 +92,7 @@ def lines_of(first: int, last: int) -> pl.DataFrame:
         "SubAccountName": pl.format("team {}", kind % 70),
         "Tags": pl.when(kind % 3 > 0).then(pl.format('{{"application": "app-{}", "environment": "dev"}}', kind % 300)),
     }
-    return line.select(**columns).collect()
+    return line.select(**dict(sorted(columns.items()))).collect()
 
 
 def _instance(number: pl.Expr) -> pl.Expr:
