@@ -32,6 +32,15 @@ def test_the_defaults_are_these():
         "fallback": "market_median",
         "stale_after_days": 120,
         "cloud_identity": "auto",
+        "node_split": "equal",
+        "live": {
+            "aws": "auto",
+            "interval_hours": 6,
+            "stale_after_hours": 36,
+            "attempts": 4,
+            "pricing_url": "",
+            "ec2_url": "",
+        },
     }
     room = OnPremPrice.model_validate(ON_PREM | {"pue": 1.5, "operations_share": 0, "gpus": 1})
     bare = {key: value for key, value in ON_PREM.items() if key not in ("pue", "operations_share", "gpus")}
