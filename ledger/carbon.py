@@ -31,6 +31,8 @@ ROW = ("hour_utc", "node", "instance_id", "gpu_uuid", "mig", "holder_kind", "hol
 """What a figure of carbon stands for; prices and charges do not split it."""
 _DEVICE = ("hour_utc", "node", "instance_id", "gpu_uuid")
 _PLACE = ("provider", "region", "zone", "cluster", "node")
+_KIND = ("hour_utc", *_PLACE, "gpu_model")
+"""What decides intensity and embodied share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Carbon:
 
 
 def with_carbon(cost: pl.LazyFrame, usage: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
-    """The rows of ``cost`` with ``carbon_ug``, ``embodied_ug`` and ``intensity``, in micrograms of CO2 equivalent.
+    """The rows of ``cost`` with ``carbon_ug``, ``embodied_ug`` and ``intensity``, in micrograms of CO2 equivalent; the
+    rows of usage are read at once.
 
     A device's hour is rounded once, half to even, and split over its rows, by energy and by time; the parts add up and
     none is a microgram off. Where a usage row bears several charges the figures stand on the first, so that sums over
@@ -64,48 +67,75 @@ def with_carbon(cost: pl.LazyFrame, usage: pl.LazyFrame, carbon: Carbon) -> pl.L
         usage: rows of the table ``usage`` of at least the same hours.
         carbon: intensities and settings.
     """
-    names = cost.collect_schema().names()
+    rows = cost.collect()
     order = ("charge", "billing_account", "stack_layer", "price_id")
-    indexed = cost.with_row_index("_index")
-    filled = (
-        indexed.select("_index", *ROW, pl.col("list_nano_usd").is_null().alias("_unpriced"), *order)
+    firsts = (
+        rows.lazy()
+        .select(
+            pl.int_range(pl.len()).alias("_index"), *ROW, pl.col("list_nano_usd").is_null().alias("_unpriced"), *order
+        )
         .sort(*ROW, "_unpriced", *order)
         .filter(_begins(ROW))
-        .join(_figures(usage, carbon), on=ROW, how="inner")
-        .select("_index", *_FILLED)
+        .select("_index", *ROW)
+        .collect()
     )
-    others = indexed.drop(_FILLED, strict=False)
-    return others.join(filled, on="_index", how="left", maintain_order="left").select(names)
+    filled = _beside(firsts, _figures(usage, carbon))
+    taken = pl.repeat(None, rows.height, dtype=pl.Int64, eager=True)
+    taken.scatter(filled["_index"], pl.int_range(filled.height, eager=True))
+    return rows.lazy().with_columns(filled[name].gather(taken).alias(name) for name in _FILLED)
 
 
 _FILLED: Columns = {"carbon_ug": pl.Int64, "embodied_ug": pl.Int64, "intensity": pl.String}
 
 
-def _figures(usage: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
-    """One row for each :data:`ROW`, with the three columns."""
-    energy = pl.col("energy_mj").cast(pl.Int128)
-    rows = usage.sort(ROW).with_columns(_begins(ROW).cum_sum().alias("_row"), _begins(_DEVICE).cum_sum().alias("_hour"))
-    sums = rows.group_by("_row").agg(
-        pl.when(energy.count() > 0).then(energy.sum()).alias("_mj"), pl.col("gpu_ns").cast(pl.Int128).sum().alias("_ns")
+def _beside(firsts: pl.DataFrame, figures: pl.DataFrame) -> pl.DataFrame:
+    """The figures of each row of cost; those that stand for the same rows in the same order need no search."""
+    if firsts.select(ROW).equals(figures.select(ROW)):
+        return firsts.hstack(figures.select(list(_FILLED)))
+    return firsts.join(figures, on=ROW, how="inner")
+
+
+def _figures(usage: pl.LazyFrame, carbon: Carbon) -> pl.DataFrame:
+    """One row for each :data:`ROW`, with the three columns, in the order of :data:`ROW`."""
+    rows = (
+        usage.select(*dict.fromkeys((*ROW, *_KIND)), "energy_mj", "gpu_ns")
+        .sort(ROW)
+        .with_columns(
+            _begins(ROW).cum_sum().set_sorted().alias("_row"),
+            _begins(_DEVICE).cum_sum().set_sorted().alias("_hour"),
+            pl.struct(_KIND).rle_id().set_sorted().alias("_kind"),
+        )
+        .collect()
     )
-    known = rows.filter(_begins(ROW)).select("_row", "_hour", "gpu_model", *{*ROW, *_PLACE})
-    known = _with_embodied(_with_intensity(known, carbon), carbon.settings.embodied)
+    kinds = rows.lazy().group_by("_kind").agg(pl.col(_KIND).first()).sort("_kind")
+    kinds = _with_embodied(_with_intensity(kinds, carbon), carbon.settings.embodied)
     # (mJ / mJ per kWh) x mg per kWh x 1000 ug per mg, with PUE and ratio in thousandths
     factor = pl.col("_mg") * pl.col("_pue") * (_MILLI + _thousandths(carbon.settings.host_ratio))
-    carbon_ug = _shares("_mj", factor, pl.lit(MJ_PER_KWH * _MILLI, pl.Int128))
+    known = kinds.with_columns(
+        factor.alias("_factor"), pl.lit(MJ_PER_KWH * _MILLI, pl.Int128).alias("_divisor")
+    ).select("_kind", "_said", "_factor", "_divisor", "_ug", "_life_ns")
+    summed = _summed(rows).lazy().join(known, on="_kind", how="left", maintain_order="left")
+    of_energy = _with_shares(summed, "_mj", "_factor", "_divisor", into="carbon_ug")
     return (
-        known.join(sums, on="_row", how="left")
-        .sort("_row")
-        .with_columns(
-            carbon_ug.alias("carbon_ug"), _shares("_ns", pl.col("_ug"), pl.col("_life_ns")).alias("embodied_ug")
-        )
+        _with_shares(of_energy, "_ns", "_ug", "_life_ns", into="embodied_ug")
         .select(
             *ROW,
             "carbon_ug",
             "embodied_ug",
             pl.when(pl.col("carbon_ug").is_not_null()).then("_said").alias("intensity"),
         )
+        .collect()
     )
+
+
+def _summed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that differ in their energy's method or their price only, as one: ``_mj`` (null: none known) and ``_ns``."""
+    mj, ns = pl.col("energy_mj").cast(pl.Int128), pl.col("gpu_ns").cast(pl.Int128)
+    names = (*ROW, "_hour", "_kind")
+    if rows.is_empty() or rows["_row"][-1] == rows.height:
+        return rows.select(*names, mj.alias("_mj"), ns.alias("_ns"))
+    summed = pl.when(mj.count() > 0).then(mj.sum()).alias("_mj"), ns.sum().alias("_ns")
+    return rows.group_by("_row", maintain_order=True).agg(pl.col(names).first(), *summed).drop("_row")
 
 
 def _begins(columns: Sequence[str]) -> pl.Expr:
@@ -115,18 +145,24 @@ def _begins(columns: Sequence[str]) -> pl.Expr:
     )
 
 
-def _shares(amount: str, factor: pl.Expr, denominator: pl.Expr) -> pl.Expr:
-    """Each row's part of its device's hour, which is rounded once: what the sum up to it comes to, less that before it.
+def _with_shares(rows: pl.LazyFrame, amount: str, factor: str, divisor: str, *, into: str) -> pl.LazyFrame:
+    """With each row's part of its device's hour, which is rounded once: what the sum up to it comes to, less that
+    before it.
 
     A null amount has no part. The rows stand in their order, so the same rows always get the same parts.
     """
-    own = pl.col(amount).fill_null(0)
-    total = own.sum().over("_hour")
-    whole = half_even(total * factor, denominator)
-    upto = own.cum_sum().over("_hour")
-    divisor = pl.max_horizontal(total, pl.lit(1, pl.Int128))
-    part = whole * upto // divisor - whole * (upto - own) // divisor
-    return pl.when(pl.col(amount).is_not_null()).then(part).cast(pl.Int64)
+    own, upto, total, whole = (pl.col(f"_{name}") for name in ("own", "upto", "total", "whole"))
+    sum_of_all = pl.col("_sum")
+    before = pl.when(_begins(["_hour"])).then(sum_of_all - own).forward_fill()
+    part = whole * upto // total - whole * (upto - own) // total
+    return (
+        rows.with_columns(pl.col(amount).fill_null(0).alias("_own"))
+        .with_columns(own.cum_sum().alias("_sum"), own.sum().over("_hour").alias("_total"))
+        .with_columns((sum_of_all - before).alias("_upto"), (total * pl.col(factor)).alias("_whole"))
+        .with_columns(half_even(whole, pl.col(divisor)).alias("_whole"), pl.max_horizontal(total, 1).alias("_total"))
+        .with_columns(pl.when(pl.col(amount).is_not_null()).then(part).cast(pl.Int64).alias(into))
+        .drop("_own", "_sum", "_upto", "_total", "_whole")
+    )
 
 
 def _with_intensity(rows: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
