@@ -87,7 +87,7 @@ class BillIntake:
 
     Args:
         store: the ledger.
-        scratch: a directory of one's own for what is unpacked and staged; needs room for a bill twice.
+        scratch: a directory of one's own for what is fetched and staged.
         clock: the time, with its zone.
         closed_after: from a month's end until its bill counts as closed.
     """
@@ -131,7 +131,7 @@ class BillIntake:
         with self._folder() as folder:
             path = folder / "rows.parquet"
             rows.write_parquet(path)
-            files = [open_bill(path, delivery.export, folder)]
+            files = [open_bill(path, delivery.export)]
             refused_id = f"{delivery.export}/refused/{delivery.digest}"
             self._book(delivery, files, (reading, dialect, ""), taken, refused_id)
         return taken
@@ -154,7 +154,7 @@ class BillIntake:
         try:
             with self._folder() as folder:
                 fetched = [(source.shelf.fetch(stored, folder), stored.name) for stored in delivery.objects]
-                files = [open_bill(path, name, folder, source.complete) for path, name in fetched]
+                files = [open_bill(path, name, source.complete) for path, name in fetched]
                 how = (source.reading, None, source.billing_account)
                 self._book(delivery, files, how, taken, refused_id)
         except BillRefused as refused:

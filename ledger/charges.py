@@ -76,7 +76,8 @@ class Staged:
         booked = lines.select(
             *_FIGURES,
             *FACT_COLUMNS,
-            bill_id=pl.col("month").replace_strict(dict(bill_ids), return_dtype=pl.String),
+            # not replace_strict, which would hold all rows at once
+            bill_id=pl.coalesce(pl.when(month=month).then(pl.lit(bill)) for month, bill in bill_ids.items()),
             line_id=pl.col(HASH).cast(pl.String) + place,
         )
         rounding = [_rounding_line(month, bill_ids[month], sums) for month, sums in self.months.items()]
@@ -153,26 +154,21 @@ def _put_down(rows: pl.DataFrame, path: Path) -> Part:
 
 
 def _charges(file: BillFile, reader: BatchReader) -> Iterator[pl.DataFrame]:
-    for batch in file.batches(_needed(file, reader.dialect)):
+    facts, figures = _columns(file, reader.dialect)
+    for batch in file.batches(facts | figures, uncut=figures):
         if batch.height:
             yield _with_month(reader.charges(batch))
 
 
-def _needed(file: BillFile, dialect: Dialect) -> list[str]:
-    """The file's columns that the table reads.
-
-    Raises:
-        BillRefused: the file's last cell is an amount or a time, and its line does not end: it may be cut.
-    """
+def _columns(file: BillFile, dialect: Dialect) -> tuple[set[str], set[str]]:
+    """The file's columns that facts are made of, and those that times and amounts are made of."""
     header = Header({dialect.rename(name): pl.String() for name in file.names})
-    figures = {name for rule in dialect.figure_columns(header) for name in rule.meta.root_names()}
-    facts = {name for rule in dialect.fact_columns(header) for name in rule.meta.root_names()}
-    if file.ends_open and dialect.rename(file.names[-1]) in figures:
-        raise BillRefused(
-            f"{file.name}: the last line does not end, so {file.names[-1]} may be cut off; deliver it again, with a"
-            " line end after the last line"
-        )
-    return [name for name in file.names if dialect.rename(name) in facts | figures]
+
+    def own(rules: Sequence[pl.Expr]) -> set[str]:
+        used = {name for rule in rules for name in rule.meta.root_names()}
+        return {name for name in file.names if dialect.rename(name) in used}
+
+    return own(dialect.fact_columns(header)), own(dialect.figure_columns(header))
 
 
 def _with_month(rows: pl.DataFrame) -> pl.DataFrame:

@@ -14,8 +14,8 @@ PLAIN = b"a,b,c\n1,2,3\n4,,6\n"
 def read(tmp_path, content, name="bill.csv", **how):
     path = tmp_path / name
     path.write_bytes(content)
-    file = open_bill(path, name, tmp_path, **how)
-    return pl.concat(list(file.batches())).drop(ROW)
+    file = open_bill(path, name, **how)
+    return pl.concat(list(file.batches(file.names))).drop(ROW)
 
 
 def reason(tmp_path, content, name="bill.csv"):
@@ -87,11 +87,42 @@ def test_blank_lines_do_not_hide_a_row_that_is_short(tmp_path):
 
 
 def test_a_row_that_is_short_is_found_in_whichever_batch_it_comes(tmp_path, monkeypatch):
-    monkeypatch.setattr(bill_file, "ROWS", 10)
+    monkeypatch.setattr(bill_file, "BLOCK", 64)
     rows = [b"1,2,3"] * 95
     assert read(tmp_path, b"\n".join([b"a,b,c", *rows])).height == 95
     rows[57] = b"1,2"
     assert "line 59 has 2 cells" in reason(tmp_path, b"\n".join([b"a,b,c", *rows]))
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 64])
+def test_blocks_end_where_records_do_whatever_stands_in_them(tmp_path, monkeypatch, size):
+    content = b'\xef\xbb\xbf"a\nb",c\r\n' + b'"one, ""two""\n\n, three",4\r\n\r\n5,"6"\r\n' * 9
+    whole = read(tmp_path, content)
+    assert whole.height == 18
+    monkeypatch.setattr(bill_file, "BLOCK", size)
+    monkeypatch.setattr(bill_file, "_LONGEST_RECORD", 64)
+    assert read(tmp_path, content).equals(whole)
+    assert read(tmp_path, gzip.compress(content)).equals(whole)
+
+
+def test_a_quote_that_is_never_closed_does_not_draw_the_file_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(bill_file, "BLOCK", 64)
+    assert "a quoted cell does not end" in reason(tmp_path, b'a,b\n1,"2\n' + b"3,4\n" * 1000)
+
+
+def test_parquet_is_read_in_slices_that_make_the_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(bill_file, "ROWS", 7)
+    frame = pl.DataFrame({"a": range(50)})
+    frame.write_parquet(tmp_path / "p")
+    assert read(tmp_path, (tmp_path / "p").read_bytes(), "p").equals(frame)
+
+
+def test_a_last_cell_that_may_be_cut_is_refused_where_it_matters(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,2")
+    file = open_bill(tmp_path / "x.csv", "x.csv")
+    assert [batch["b"].to_list() for batch in file.batches(["b"], uncut=["a"])] == [["2"]]
+    with pytest.raises(BillRefused, match="the last line does not end, so b may be cut off"):
+        list(file.batches(["b"], uncut=["b"]))
 
 
 def test_parquet_without_its_end_is_refused(tmp_path):
@@ -115,11 +146,11 @@ def test_columns_that_a_file_lacks_are_given_their_one_value_and_never_override_
 
 def test_rows_know_the_line_that_they_stand_on(tmp_path):
     (tmp_path / "x.csv").write_bytes(b'a,b\n"1\n1",2\n\n3,4\n')
-    file = open_bill(tmp_path / "x.csv", "x.csv", tmp_path)
-    numbers = [row for batch in file.batches() for row in batch[ROW]]
+    file = open_bill(tmp_path / "x.csv", "x.csv")
+    numbers = [row for batch in file.batches(file.names) for row in batch[ROW]]
     assert [file.line_of(row) for row in numbers] == [3, 5]
 
 
 def test_a_file_that_is_not_there_is_tried_again_later_rather_than_refused(tmp_path):
     with pytest.raises(Unavailable, match="check that it is there and may be read"):
-        open_bill(tmp_path / "gone.csv", "gone.csv", tmp_path)
+        open_bill(tmp_path / "gone.csv", "gone.csv")

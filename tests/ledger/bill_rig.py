@@ -64,7 +64,7 @@ def folder(path: Path) -> Path:
 
 
 def staged(tmp_path: Path, *paths: Path, complete=None, dialect=None, rates=None, timestamps=None):
-    files = [open_bill(path, path.name, folder(tmp_path / "scratch"), complete) for path in paths]
+    files = [open_bill(path, path.name, complete) for path in paths]
     reading = Reading(Rates(rates or {}), timestamps)
     return stage(files, reading, folder(tmp_path / "staged"), dialect)
 

@@ -279,7 +279,7 @@ def test_lines_that_differ_in_anything_have_ids_of_their_own(tmp_path, name, val
 def test_a_file_in_many_batches_gives_what_one_batch_gives(tmp_path, monkeypatch):
     rows = [{"ResourceId": f"i-0000000{n % 7:03d}", "BilledCost": str(n % 5)} for n in range(200)]
     whole = charges(tmp_path, csv_of(tmp_path / "b.csv", *rows))
-    monkeypatch.setattr(bill_file, "ROWS", 16)
+    monkeypatch.setattr(bill_file, "BLOCK", 2048)
     monkeypatch.setattr(charge_kinds, "MOST_KINDS", 5)
     assert charges(tmp_path, tmp_path / "b.csv").sort("line_id").equals(whole.sort("line_id"))
 
