@@ -149,7 +149,7 @@ class Cluster:
 
         wait_until(ready, seconds, f"the nodes to be ready (see {self._processes.logs})", poll=0.2)
 
-    def run_pod(self, manifest: Mapping[str, Any], *, seconds: float = 60) -> dict[str, Any]:
+    def run_pod(self, manifest: Mapping[str, Any], *, seconds: float = 150) -> dict[str, Any]:
         """Makes a pod in the default namespace; returns it as the API server has it, once all its containers run.
 
         Raises:
