@@ -27,10 +27,14 @@ def write_whole(rows: pl.LazyFrame, path: Path) -> None:
     refuse_format(path)
     made = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        if path.suffix == ".csv":
-            rows.sink_csv(made, datetime_format=CSV_TIME)
-        else:
-            rows.sink_parquet(made, compression="zstd")
+        # The file is opened here: polars, given a path, may still make it after its error has come, and then it stays.
+        with made.open("xb") as out:
+            if path.suffix == ".csv":
+                rows.sink_csv(out, datetime_format=CSV_TIME)
+            else:
+                rows.sink_parquet(out, compression="zstd")
+            out.flush()
+            os.fsync(out.fileno())
         made.replace(path)
     finally:
         made.unlink(missing_ok=True)
