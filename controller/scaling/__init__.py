@@ -1,0 +1,1 @@
+"""Scheduled scaling: workloads go down when nobody needs them, and come back as they were."""

@@ -1,0 +1,66 @@
+"""What a kind of object must tell so that it can be scaled down and back."""
+
+from typing import Protocol
+
+from collectors.kube_json import JsonObject
+from controller.scaling.model import Levers, Seen, Size
+
+
+class Kind(Protocol):
+    """One kind of the registry."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``Deployment``."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """API group; empty for the core."""
+        ...
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Versions that are understood, the preferred first."""
+        ...
+
+    @property
+    def plural(self) -> str:
+        """As in paths, such as ``deployments``."""
+        ...
+
+    @property
+    def scale_subresource(self) -> bool:
+        """Whether ``replicas`` is written through ``/scale``; its state then goes onto the object first."""
+        ...
+
+    @property
+    def pods_owner_kinds(self) -> tuple[str, ...]:
+        """Kinds that objects of this one make and own; such objects are never scaled by themselves."""
+        ...
+
+    def seen(self, item: JsonObject) -> Seen:
+        """What is kept of one object.
+
+        Raises:
+            Malformed: it cannot be one.
+        """
+        ...
+
+    def down(self, seen: Seen, size: Size) -> Levers | None:
+        """All levers as they are to stand at ``size``; ``None``: it is there already, or below.
+
+        Pure; compares with the levers that ``seen`` has now, which are then the original.
+        """
+        ...
+
+    def patch(self, levers: Levers) -> JsonObject:
+        """The merge patch that puts levers where they are wished, without metadata of any other use.
+
+        For a kind with a scale subresource it is the patch of ``/scale``.
+        """
+        ...
+
+    def command(self, seen: Seen, original: Levers) -> str:
+        """The kubectl command that gives back the original, for people; it names the namespace."""
+        ...

@@ -1,0 +1,1 @@
+"""What can be scaled: one small file for each kind, and the registry of them."""
