@@ -1,4 +1,4 @@
-"""A light client of the Kubernetes API: get, list by pages, watch. No ``kubernetes`` package, no cache, no thread.
+"""A light client of the Kubernetes API: get, list by pages, watch, write. No ``kubernetes`` package, cache or thread.
 
 Owns the grammar of lists and watch events. What is not wanted of an object is dropped while it is read, and what is
 kept of it is made before the next one: memory is bounded by one page, not by the cluster.
@@ -26,6 +26,8 @@ PAGE_OBJECTS = 50
 MOST_PAGE_BYTES = 32 * 1024 * 1024
 MOST_EVENT_BYTES = 4 * 1024 * 1024
 """The store behind the API server holds objects of 1.5 MiB at most."""
+FIELD_MANAGER = "wattledger"
+"""By this name ``managedFields`` tells which fields were patched from here; GitOps tools can be told to leave them."""
 _MOST_PAGES = 2000
 _GRACE_SECONDS = 15.0
 
@@ -96,10 +98,24 @@ class KubeApi:
             Unavailable: as :meth:`get`; it may have been written all the same.
             Unsupported: the server does not have the resource.
         """
-        deadline = Deadline(self._timeout_seconds)
-        with self._transport.open(verb, path, "", deadline, json.dumps(item).encode()) as answer:
-            body = answer.read(MOST_PAGE_BYTES)
-        return _parse(body, frozenset({"managedFields"}), f"the API server at {self._server} answered {verb} {path}")
+        return self._send(verb, path, "", item)
+
+    def patch(self, path: str, body: JsonObject, *, subresource: str = "") -> JsonObject:
+        """Merge ``body`` into one object (RFC 7386; ``None`` removes a member), and have it as it stands then.
+
+        Args:
+            path: of the object.
+            body: with ``metadata.resourceVersion`` it is merged into that very version, or not at all.
+            subresource: such as ``scale``; it is what is merged into, and what comes back.
+
+        Raises:
+            Conflict: the object is not at that version any more.
+            Rejected: the server, or an admission webhook, does not accept what would come out.
+            Unavailable: as :meth:`get`; it may have been merged all the same.
+            Unsupported: there is no such object, or it has no such subresource.
+        """
+        whole = f"{path}/{subresource}" if subresource else path
+        return self._send("patch", whole, _query(fieldManager=FIELD_MANAGER), body)
 
     def list(
         self,
@@ -173,6 +189,12 @@ class KubeApi:
             resourceVersionMatch="NotOlderThan" if first else "",
             **{"continue": token},
         )
+
+    def _send(self, verb: str, path: str, query: str, item: JsonObject) -> JsonObject:
+        deadline = Deadline(self._timeout_seconds)
+        with self._transport.open(verb, path, query, deadline, json.dumps(item).encode()) as answer:
+            body = answer.read(MOST_PAGE_BYTES)
+        return _parse(body, frozenset({"managedFields"}), f"the API server at {self._server} answered {verb} {path}")
 
     def _read(
         self, verb: str, path: str, query: str, dropped: frozenset[str], stop: threading.Event | None

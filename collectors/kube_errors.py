@@ -6,6 +6,7 @@ Unavailable
 │   └── Forbidden     403: the token bears no right to this
 ├── Expired      410: the resource version is too old (or too new): list again
 ├── Conflict     409: somebody else wrote it first: read it again
+├── Rejected     400, 422: what was to be written is not accepted, now or later
 ├── Busy         429, 503: not before ``retry_after_seconds``
 └── Malformed    what answers does not speak the API, or an object is over the limit
 """
@@ -38,6 +39,10 @@ class Conflict(Unavailable):
     """The object is there already, or is not as it was read: another wrote it."""
 
 
+class Rejected(Unavailable):
+    """The server, or an admission webhook or policy of the cluster, does not accept what was to be written."""
+
+
 class Malformed(Unavailable):
     """The answer is not what an API server says; nothing of it may be used."""
 
@@ -45,12 +50,16 @@ class Malformed(Unavailable):
 class Busy(Unavailable):
     """The server asks to be left alone for a while."""
 
-    def __init__(self, message: str, retry_after_seconds: int) -> None:
+    def __init__(self, message: str, retry_after_seconds: int, *, untouched: bool = False) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.untouched = untouched
+        """It is certain that nothing was written: the server did not take the request up (429)."""
 
 
-_PLAIN = {404: Unsupported, 409: Conflict}
+_PLAIN = {400: Rejected, 404: Unsupported, 409: Conflict, 422: Rejected}
+_DENIED = re.compile("admission webhook|ValidatingAdmissionPolicy|exceeded quota")
+"""In the message of a 403 that no role would prevent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +87,29 @@ class Failure:
                 f"{said}: it does not accept the agent's token; see that the service account still exists"
             )
         if self.status == 403:  # noqa: PLR2004
-            return Forbidden(f"{said}: give the agent's service account {self._right()} in its ClusterRole")
+            return self._forbidden(said)
         if self.status in _PLAIN:
             return _PLAIN[self.status](said)
         if self.status in {429, 503} or self.retry_after:
-            return Busy(said, self._seconds())
+            return Busy(said, self._seconds(), untouched=self.status == 429)  # noqa: PLR2004
         return Unavailable(said)
 
+    def _forbidden(self, said: str) -> Exception:
+        if _DENIED.search(self.message):
+            return Rejected(said)
+        return Forbidden(f"{said}: give the agent's service account {self._right()} in its ClusterRole")
+
     def _right(self) -> str:
-        resource = re.sub(r"^/(api/v1|apis/[^/]+/[^/]+)/(namespaces/[^/]+/)?", "", self.path).partition("/")[0]
+        resource, *rest = re.sub(r"^/(api/v1|apis/[^/]+/[^/]+)/(namespaces/[^/]+/)?", "", self.path).split("/")
         group = self.path.split("/")[2] if self.path.startswith("/apis/") else ""
-        verbs = "get, create and update" if resource == "leases" else "get, list and watch"
-        return f"the verbs {verbs} on {resource}" + (f" of {group}" if group else "")
+        whole = "/".join([resource, *rest[1:]])
+        return f"{_verbs(self.verb, resource)} on {whole}" + (f" of {group}" if group else "")
 
     def _seconds(self) -> int:
         return min(int(self.retry_after), _MOST_SECONDS) if re.fullmatch("[0-9]{1,9}", self.retry_after) else 0
+
+
+def _verbs(verb: str, resource: str) -> str:
+    if resource == "leases":
+        return "the verbs get, create and update"
+    return f"the verb {verb}" if verb in {"create", "patch"} else "the verbs get, list and watch"

@@ -23,7 +23,8 @@ from collectors.kube_json import JsonObject, child, children, text
 CONNECT_SECONDS = 5.0
 TICK_SECONDS = 0.5
 """How often a wait for bytes looks at the stop event."""
-_METHODS = {"create": "POST", "update": "PUT"}
+_METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH"}
+_CONTENT_TYPES = {"patch": "application/merge-patch+json"}
 _CHUNK_BYTES = 65_536
 _MOST_ERROR_BYTES = 65_536
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 20), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -192,7 +193,7 @@ class Transport:
             if token is not None:
                 headers["Authorization"] = f"Bearer {token}"
             if body is not None:
-                headers["Content-Type"] = "application/json"
+                headers["Content-Type"] = _CONTENT_TYPES.get(verb, "application/json")
             connection.request(_METHODS.get(verb, "GET"), f"{self._prefix}{path}?{query}", body=body, headers=headers)
             response = connection.getresponse()
             if response.status in {http.client.OK, http.client.CREATED}:
