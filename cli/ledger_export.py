@@ -11,7 +11,7 @@ from collectors.errors import Misconfigured
 if TYPE_CHECKING:
     from controller.api_window import Window
 
-_TABLES = ("usage", "node_hours", "profile", "work", "prices", "charges", "bills", "cost", "lifetimes")
+_TABLES = ("usage", "node_hours", "profile", "work", "prices", "charges", "bills", "cost", "lifetimes", "audit")
 _STEPS = {"day": "1d", "hour": "1h"}
 
 
@@ -84,6 +84,9 @@ def _table(place: LedgerPlace, window: "Window", file: Path, name: str) -> None:
             pl.col("day").is_between(window.start.date(), window.end.date()),
             pl.col("hour_utc").is_between(first, end, closed="left"),
         )
+    elif "at_utc" in table.schema:
+        first, end = (pl.lit(moment).cast(TIME) for moment in (window.start, window.end))
+        rows = rows.filter(pl.col("at_utc").is_between(first, end, closed="left"))
     elif "month" in table.schema:
         rows = rows.filter(pl.col("month").is_between(window.start.date().replace(day=1), window.end.date()))
     write_whole(rows.sort(table.key), file)

@@ -9,8 +9,10 @@ from typing import Any, Final
 import polars as pl
 
 from controller.api_window import HOUR, BadQuestion, Parameters, Window, rfc3339
+from ledger.audit import Asked
+from ledger.audit import read as read_audit
 from ledger.store import Store
-from ledger.tables import BILLS, CHARGES, COST, NODE_HOURS, PRICES, Table
+from ledger.tables import AUDIT, BILLS, CHARGES, COST, NODE_HOURS, PRICES, Table
 from ledger.variance import billed_not_observed, observed_not_billed, variance
 from ledger.verify import verify
 from ledger.verify_law import LAWS
@@ -19,6 +21,8 @@ HOURS_PARAMETERS: Final = ("window", "node", "state", "limit")
 PRICES_PARAMETERS: Final = ("limit",)
 VARIANCE_PARAMETERS: Final = ("window", "limit")
 VERIFY_PARAMETERS: Final = ("window",)
+AUDIT_PARAMETERS: Final = ("window", "cluster", "kind", "namespace", "name", "action", "result", "limit")
+AUDIT_RESULTS: Final = ("", "done", "conflict", "failed", "refused", "unknown")
 _STATES: Final = ("", "final", "provisional")
 _MOST_ROWS: Final = 100_000
 _MOST_BREAKS: Final = 1000
@@ -88,6 +92,22 @@ def verified(store: Store, query: str, now: datetime) -> Json:
     }
 
 
+def audit(store: Store, query: str, now: datetime) -> Json:
+    """What was done to the cluster in a window, the last first; raises as :func:`hours`."""
+    given = Parameters(query, AUDIT_PARAMETERS)
+    window, limit = given.window(now, "7d"), given.number("limit", 1000, _MOST_ROWS)
+    result, version = given.choice("result", AUDIT_RESULTS, ""), store.version(AUDIT)
+    asked = Asked(
+        window.start,
+        window.end,
+        **{column: given.text(column) for column in ("cluster", "kind", "namespace", "name")},
+        actions=given.listed("action"),
+        results=(result,) if result else (),
+    )
+    rows = read_audit(store, asked, version).drop("day").reverse()
+    return _report("audit", rows, limit, {AUDIT.name: version}, window)
+
+
 def versions(store: Store, *tables: Table) -> dict[str, int | None]:
     """Each table's version now."""
     return {table.name: store.version(table) for table in tables}
@@ -128,4 +148,4 @@ def _value(name: str, value: Any) -> Any:
     return str(value) if exact and isinstance(value, int) else value
 
 
-__all__ = ("BadQuestion", "hours", "prices", "variances", "verified", "versions")
+__all__ = ("BadQuestion", "audit", "hours", "prices", "variances", "verified", "versions")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from controller.api_allocation import ACCUMULATE, SPLITS, STEPS
+from controller.api_reports import AUDIT_RESULTS
 from controller.api_window import WINDOW_FORM
 
 Schema = Mapping[str, Any]
@@ -306,6 +307,17 @@ def _paths() -> Mapping[str, Mapping[str, Schema]]:
                 "requestBody": body,
                 "responses": _responses(pushed),
             },
+        },
+        "/audit": {
+            "get": _get(
+                "What was done to the cluster, or refused: who, what, why, by which policy; the last first.",
+                _rows("audit"),
+                _window("7d"),
+                *(_parameter(name, "this one alone") for name in ("cluster", "kind", "namespace", "name")),
+                _parameter("action", "these alone, with commas, such as down,restore"),
+                _parameter("result", "these alone", _enum(*AUDIT_RESULTS, default="")),
+                _LIMIT,
+            )
         },
         "/agents": {"get": _get("Who answered the last pull, who did not, which hours were refused.", _ref("Agents"))},
         "/status": {"get": _get("How far the books have come, who keeps them, how the jobs went.", _ref("Status"))},

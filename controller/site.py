@@ -89,6 +89,7 @@ class ControllerSite(Routes):
                 lambda query: api_reports.variances(inside.store, query, inside.present.now())
             ),
             f"{API}/verify": self._asked(lambda query: api_reports.verified(inside.store, query, inside.present.now())),
+            f"{API}/audit": self._asked(lambda query: api_reports.audit(inside.store, query, inside.present.now())),
             f"{API}/quotas": self._told(lambda: quotas_as_json(inside.stand().quotas)),
             f"{API}/agents": self._told(self._agents),
             f"{API}/status": self._told(self._status),

@@ -346,6 +346,36 @@ INSTANCE_TYPES = Table(
 )
 """What an instance is made of; ``node_split`` and lost GPUs are told by it."""
 
+AUDIT = Table(
+    "audit",
+    _schema(
+        {
+            "day": pl.Date,  # UTC day of at_utc
+            "at_utc": TIME,
+            "id": pl.String,  # of one action: its intent and its results share it
+            "phase": pl.String,  # intent or result
+            "actor": pl.String,  # who acts: this controller, or whom it saw act
+            "action": pl.String,  # down, restore, ready, overdue, give_way, contested, gone, refuse ...
+            "cluster": pl.String,
+            "kind": pl.String,
+            "namespace": pl.String,
+            "name": pl.String,
+            "uid": pl.String,
+            "policy": pl.String,
+            "window": TIME,  # when the window began that the action is of; null: of none
+            "before": pl.String,  # JSON of the levers as they were found; empty: not known
+            "after": pl.String,  # as they are to be, or were left
+            "dry_run": pl.Boolean,  # nothing was written to the cluster
+            "result": pl.String,  # of a result: done, conflict, failed, refused or unknown; empty for an intent
+            "reason": pl.String,  # for people; of a refusal it begins with the guard's name
+            "gpus": pl.Int32,  # that the workload's pods held; null: not known
+            "priority": pl.Int32,
+        }
+    ),
+    key=("id", "phase", "at_utc"),
+)
+"""Every action on the cluster, and every one that was refused; appended, never rewritten."""
+
 EPOCHS = Table("epochs", _schema({"epoch": pl.Int64, "claimed_at": TIME}), key=("epoch",), partition=())
 """Each leadership that was claimed; every commit of every table bears the epoch under which it was made."""
 
@@ -366,6 +396,7 @@ ALL = (
     SPOT_PRICES,
     ON_DEMAND_PRICES,
     INSTANCE_TYPES,
+    AUDIT,
     PROGRESS,
     EPOCHS,
 )
@@ -376,15 +407,23 @@ def empty(table: Table) -> pl.DataFrame:
     return pl.DataFrame(schema=table.schema)
 
 
-def conform(table: Table, frame: pl.LazyFrame) -> pl.LazyFrame:
+def conform(table: Table, frame: pl.LazyFrame, *, keep_codes: bool = False) -> pl.LazyFrame:
     """The frame with the table's columns in their order and types; a column that it lacks is null.
+
+    Args:
+        table: The table.
+        frame: Its rows.
+        keep_codes: Text that is an ``Enum`` stays one, for a writer that writes it as text.
 
     Raises:
         polars.exceptions.InvalidOperationError: on collection, where a value does not fit its type.
     """
-    have = frame.collect_schema().names()
+    have = frame.collect_schema()
+    coded = {name for name, dtype in have.items() if keep_codes and isinstance(dtype, pl.Enum)}
     columns = [
         (pl.col(name) if name in have else pl.lit(None)).cast(dtype, strict=True).alias(name)
+        if name not in coded or dtype != pl.String
+        else pl.col(name)
         for name, dtype in table.schema.items()
     ]
     return frame.select(columns)

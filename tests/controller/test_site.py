@@ -11,6 +11,7 @@ from controller.api_ask import Busy, Worker
 from controller.openapi import document
 from controller.site import Doors
 from exporters.http_secrets import Token
+from ledger.audit import AuditRow, Target, append
 from ledger.store import Store
 from ledger.store_errors import StoreError
 from ledger.tables import COST, USAGE
@@ -206,6 +207,27 @@ def test_budgets_are_told_with_their_state(rig):
     states = {each["name"]: each["state"] for each in said["budgets"]}
     assert states["ml"] == "over"
     assert said["budgets"][0]["reason"] == "0 whole days are booked, a forecast takes 2"
+
+
+def test_the_audit_tells_the_last_action_first(tmp_path):
+    store, chat = Store(str(tmp_path)), Target("eu", "Deployment", "ml", "chat")
+    moments = [at(5), at(6), at(7)]
+    results = ["", "done", "conflict"]
+    phases = ["intent", "result", "result"]
+    append(
+        store,
+        [
+            AuditRow(moment, "a1", phase, "down", chat, before='{"replicas":3}', result=result)
+            for moment, phase, result in zip(moments, phases, results, strict=True)
+        ],
+    )
+    with site(store, at(12)) as acts:
+        _, said = acts.get(f"/audit?{WINDOW}&namespace=ml&action=down,restore")
+        assert [each["at_utc"] for each in said["audit"]] == [f"2026-11-01T0{hour}:00:00Z" for hour in (7, 6, 5)]
+        assert said["audit"][2]["before"] == '{"replicas":3}'
+        _, said = acts.get(f"/audit?{WINDOW}&result=conflict&limit=1")
+        assert [each["result"] for each in said["audit"]] == ["conflict"]
+        assert acts.get(f"/audit?{WINDOW}&name=other")[1]["audit"] == []
 
 
 def test_status_and_metrics_tell_of_the_same_books(rig):
