@@ -8,22 +8,26 @@ A spec is one or more windows, separated by commas or semicolons; a moment is in
     2026-12-25 Europe/Berlin              a date
     2026-12-24..2026-12-26                dates, the last one included
     2026-12-24T18:00:00+01:00-2026-12-27T07:00:00+01:00    a period between two moments; / may stand for its -
-    always, never
+    always, never    (also true, false)
 
 A window holds from its first minute to before its last (half open). Weekly windows and dates are read off the wall
 clock of their zone: where the clock skips an hour, that hour is in no window; where it repeats one, both are. A window
-without a zone takes the one given with the spec. Owns the grammar; decides nothing about workloads.
+without a zone takes the one given with the spec.
+
+kube-downscaler writes the same in the main; what it means otherwise is the reading ``downscaler``: a window over
+midnight has the end and the begin of each day that it names (`Mon-Fri 20:00-07:00` then has Monday before 07:00 and not
+Saturday), and one that ends where it begins has nothing. Owns the grammar; decides nothing about workloads.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import NoReturn, Protocol
+from datetime import date, datetime
+from typing import Literal, NoReturn
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MINUTES_A_DAY = 24 * 60
+from controller.window_kinds import MINUTES_A_DAY, WEEKDAYS, Always, Dates, Period, Weekly, Window, Windows
+
+EVERY_DAY = frozenset(range(len(WEEKDAYS)))
 _DAY_NAMES = {name.lower(): number for number, name in enumerate(WEEKDAYS)}
 _TOKEN = re.compile(r"\S+")
 _TIME_RANGE = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
@@ -31,6 +35,11 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})"
 _PERIOD = re.compile(rf"({_MOMENT})\s*[-/]\s*({_MOMENT})")
 _HOURS, _MINUTES = 24, 59
+_YEARS = range(1970, 3000)
+_WORDS = {"always": True, "true": True, "never": False, "false": False}
+
+Reading = Literal["own", "downscaler"]
+"""Whose meaning a spec has where the two differ."""
 
 
 class SpecRefused(ValueError):  # noqa: N818  (named for the caller's move)
@@ -43,148 +52,24 @@ class SpecRefused(ValueError):  # noqa: N818  (named for the caller's move)
         self.at = at
 
 
-class Window(Protocol):
-    """A set of moments."""
-
-    def has(self, moment: datetime) -> bool:
-        """Whether a moment lies in it."""
-        ...
-
-    def explain(self) -> str:
-        """The window in words."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Always:
-    """Every moment, or none."""
-
-    holds: bool
-
-    def has(self, moment: datetime) -> bool:
-        """Whether it is ``always``."""
-        del moment
-        return self.holds
-
-    def explain(self) -> str:
-        """One word."""
-        return "always" if self.holds else "never"
-
-
-@dataclass(frozen=True, slots=True)
-class Weekly:
-    """Minutes of some days of each week, by the wall clock of a zone."""
-
-    days: frozenset[int]
-    """0 is Monday; the days on which the window begins."""
-    begin: int
-    """Minutes since midnight."""
-    end: int
-    """Exclusive; at most ``begin``: it ends on the next day. 1440 is the day's end."""
-    zone: ZoneInfo
-
-    def has(self, moment: datetime) -> bool:
-        """By the wall clock's day and minute."""
-        local = moment.astimezone(self.zone)
-        minute = local.hour * 60 + local.minute
-        today = local.weekday() in self.days
-        if self.begin < self.end:
-            return today and self.begin <= minute < self.end
-        yesterday = (local.weekday() - 1) % 7 in self.days
-        return (today and minute >= self.begin) or (yesterday and minute < self.end)
-
-    def explain(self) -> str:
-        """Days, times, zone."""
-        days = "every day" if len(self.days) == len(WEEKDAYS) else ", ".join(WEEKDAYS[day] for day in sorted(self.days))
-        over = " of the next day" if self.end <= self.begin else ""
-        return f"{days} from {_clock(self.begin)} to before {_clock(self.end)}{over}, {self.zone.key}"
-
-
-@dataclass(frozen=True, slots=True)
-class Dates:
-    """Whole days, the last one included, by the wall clock of a zone."""
-
-    first: date
-    last: date
-    zone: ZoneInfo
-
-    def has(self, moment: datetime) -> bool:
-        """By the wall clock's date."""
-        return self.first <= moment.astimezone(self.zone).date() <= self.last
-
-    def explain(self) -> str:
-        """Dates and zone."""
-        if self.first == self.last:
-            return f"on {self.first}, {self.zone.key}"
-        return f"from {self.first} to {self.last}, both included, {self.zone.key}"
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """Between two moments, the second excluded."""
-
-    begin: datetime
-    end: datetime
-
-    def has(self, moment: datetime) -> bool:
-        """Half open."""
-        return self.begin <= moment < self.end
-
-    def explain(self) -> str:
-        """Both moments."""
-        return f"from {self.begin.isoformat()} to before {self.end.isoformat()}"
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """A spec."""
-
-    spec: str
-    windows: tuple[Window, ...]
-
-    def holding(self, moment: datetime) -> Window | None:
-        """The first window that has the moment.
-
-        Raises:
-            ValueError: the moment has no zone.
-        """
-        if moment.tzinfo is None:
-            raise ValueError(f"{moment.isoformat()} has no time zone")
-        return next((window for window in self.windows if window.has(moment)), None)
-
-    def has(self, moment: datetime) -> bool:
-        """Whether any window has the moment."""
-        return self.holding(moment) is not None
-
-    def next_change(self, moment: datetime, within: timedelta = timedelta(days=8)) -> datetime | None:
-        """The next minute at which inside becomes outside or back; ``None``: not ``within`` that time."""
-        inside = self.has(moment)
-        # in UTC, where a minute later is a minute later
-        begin = moment.astimezone(UTC).replace(second=0, microsecond=0)
-        for minutes in range(1, within // timedelta(minutes=1) + 1):
-            at = begin + timedelta(minutes=minutes)
-            if self.has(at) != inside:
-                return at.astimezone(moment.tzinfo)
-        return None
-
-
-def parse(spec: str, zone: str = "UTC") -> Windows:
+def parse(spec: str, zone: str = "UTC", reading: Reading = "own") -> Windows:
     """Read a spec.
 
     Args:
         spec: see the module.
         zone: IANA name of the zone of windows that name none.
+        reading: whose meaning it has.
 
     Raises:
         SpecRefused: it is not understood, or ``zone`` is no zone.
     """
     default = _zone(spec, zone, 0, len(spec)) if zone != "UTC" else ZoneInfo("UTC")
-    windows = tuple(_window(spec, begin, text, default) for begin, text in _split(spec))
+    windows = [window for begin, text in _split(spec) for window in _windows(spec, begin, text, default, reading)]
     if not windows:
         raise SpecRefused(
             spec, 0, len(spec), "no window: write such as 'Mon-Fri 07:30-20:30 Europe/Berlin', always or never"
         )
-    return Windows(spec, windows)
+    return Windows(spec, tuple(windows))
 
 
 def _split(spec: str) -> Iterator[tuple[int, str]]:
@@ -195,27 +80,41 @@ def _split(spec: str) -> Iterator[tuple[int, str]]:
         begin += len(part)
 
 
-def _window(spec: str, at: int, text: str, default: ZoneInfo) -> Window:
-    if text.lower() in {"always", "never"}:
-        return Always(text.lower() == "always")
+def _windows(spec: str, at: int, text: str, default: ZoneInfo, reading: Reading) -> tuple[Window, ...]:
+    if text.lower() in _WORDS:
+        return (Always(_WORDS[text.lower()]),)
     if match := _PERIOD.fullmatch(text):
-        return _period(spec, at, match)
+        return (_period(spec, at, match),)
     words = [(at + match.start(), match[0]) for match in _TOKEN.finditer(text)]
     days, words = _days(spec, words)
     if isinstance(days, tuple):
-        return Dates(*days, _last_zone(spec, words, default))
+        return (Dates(*days, _last_zone(spec, words, default)),)
+    place = words[0] if words else None
     times, words = _times(spec, words)
     if days is None and times is None:
-        place, word = words[0]
+        at, word = words[0]
         _refuse(
             spec,
-            place,
+            at,
             word,
             f"{word!r} is no weekday (Mon to Sun), time (07:30-20:30), date (2026-12-25), always or never",
         )
+    zone = _last_zone(spec, words, default)
     begin, end = times or (0, MINUTES_A_DAY)
-    every = frozenset(range(len(WEEKDAYS)))
-    return Weekly(days if days is not None else every, begin, end, _last_zone(spec, words, default))
+    if reading == "downscaler" and end <= begin:
+        return _both_ends(days, begin, end, zone)
+    if begin == end and place is not None:
+        _refuse(spec, *place, "a window that ends where it begins is none: leave the times out for whole days")
+    return (Weekly(EVERY_DAY if days is None else days, begin, end, zone),)
+
+
+def _both_ends(days: frozenset[int] | None, begin: int, end: int, zone: ZoneInfo) -> tuple[Window, ...]:
+    """As kube-downscaler means a window over midnight."""
+    named = EVERY_DAY if days is None else days
+    if begin == end:
+        return (Always(holds=False),)
+    before = (Weekly(named, 0, end, zone),) if end else ()
+    return (*before, Weekly(named, begin, MINUTES_A_DAY, zone))
 
 
 _Words = list[tuple[int, str]]
@@ -254,8 +153,6 @@ def _times(spec: str, words: _Words) -> tuple[tuple[int, int] | None, _Words]:
     begin, end = (_minute(spec, place, match, group) for group in (1, 3))
     if begin == MINUTES_A_DAY:
         _refuse(spec, place, word, "a window cannot begin at 24:00: write 00:00 of the next day")
-    if begin == end:
-        _refuse(spec, place, word, "a window that ends where it begins is none: leave the times out for whole days")
     return (begin, end), words[1:]
 
 
@@ -269,9 +166,16 @@ def _minute(spec: str, at: int, match: re.Match[str], group: int) -> int:
 
 def _date(spec: str, at: int, text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         _refuse(spec, at, text, f"{text!r} is no date: write such as 2026-12-25")
+    _in_years(spec, at, text, day)
+    return day
+
+
+def _in_years(spec: str, at: int, text: str, day: date) -> None:
+    if day.year not in _YEARS:
+        _refuse(spec, at, text, f"the year {day.year} is out of reach: write one from {_YEARS[0]} to {_YEARS[-1]}")
 
 
 def _period(spec: str, at: int, match: re.Match[str]) -> Period:
@@ -281,6 +185,7 @@ def _period(spec: str, at: int, match: re.Match[str]) -> Period:
             moments.append(datetime.fromisoformat(match[group]))
         except ValueError as error:
             _refuse(spec, at + match.start(group), match[group], f"{match[group]} is no moment: {error}")
+        _in_years(spec, at + match.start(group), match[group], moments[-1].date())
     begin, end = moments
     if end <= begin:
         _refuse(spec, at + match.start(2), match[2], "the period ends before it begins")
@@ -308,7 +213,3 @@ def _zone(spec: str, name: str, at: int, length: int) -> ZoneInfo:
 
 def _refuse(spec: str, at: int, text: str, why: str) -> NoReturn:
     raise SpecRefused(spec, at, len(text), why)
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60:02}:{minutes % 60:02}"

@@ -154,3 +154,59 @@ def understood(text):
 def test_any_text_is_understood_or_refused_with_a_mark(text):
     told = understood(text)
     assert told is None or "^" in told
+
+
+# as the documentation of kube-downscaler (hjacobs, py-kube-downscaler, GoKubeDownscaler) writes and means them
+@pytest.mark.parametrize(
+    ("spec", "inside", "outside"),
+    [
+        ("Mon-Fri 07:30-20:30 Europe/Berlin", "2026-11-23T06:30Z", "2026-11-23T19:30Z"),
+        ("Mon-Fri 09:00-17:00 America/Buenos_Aires", "2026-11-23T12:00Z", "2026-11-23T11:59Z"),
+        ("Sat-Sun 00:00-24:00 CET,Fri-Fri 20:00-24:00 CET", "2026-11-20T19:00Z", "2026-11-22T23:00Z"),
+        ("Mon-Sun 19:00-20:00 Europe/Berlin", "2026-11-22T18:59Z", "2026-11-22T19:00Z"),
+        ("Sun-Fri 08:00-20:00 UTC", "2026-11-22T08:00Z", "2026-11-21T12:00Z"),
+        (
+            "2019-01-01T00:00:00+00:00-2019-01-02T12:34:56+00:00",
+            "2019-01-02T12:34:55+00:00",
+            "2019-01-02T12:34:57+00:00",
+        ),
+        ("2024-07-29T08:30:00Z - 2024-07-29T16:00:00+02:00", "2024-07-29T13:59Z", "2024-07-29T14:00Z"),
+        ("Mon-Fri 20:00-08:00 Australia/Sydney", "2026-11-23T07:59+11:00", "2026-11-28T07:59+11:00"),
+        ("Mon-Tue 20:00-24:00 Africa/Johannesburg", "2026-11-24T23:59+02:00", "2026-11-25T00:00+02:00"),
+        ("Mon-Tue 20:00-00:00 Europe/Amsterdam", "2026-11-24T23:59+01:00", "2026-11-25T00:00+01:00"),
+        (
+            "Sat-Sun 00:00-24:00 Europe/Berlin, Mon-Fri 20:00-07:00 Europe/Berlin",
+            "2026-11-23T05:59Z",
+            "2026-11-23T06:00Z",
+        ),
+        ("ALWAYS", "2026-11-23T06:00Z", None),
+        ("true", "2026-11-23T06:00Z", None),
+        ("never", None, "2026-11-23T06:00Z"),
+        ("false", None, "2026-11-23T06:00Z"),
+        ("Mon-Sun 00:00-00:00 America/New_York", None, "2026-11-23T05:00Z"),
+    ],
+)
+def test_what_kube_downscaler_documents_means_here_what_it_means_there(spec, inside, outside):
+    windows = parse(spec, reading="downscaler")
+    assert inside is None or windows.has(datetime.fromisoformat(inside))
+    assert outside is None or not windows.has(datetime.fromisoformat(outside))
+
+
+def test_over_midnight_its_days_are_those_of_both_ends_and_ours_where_it_begins():
+    monday, saturday = at("2026-11-23T03:00"), at("2026-11-28T03:00")
+    spec = "Mon-Fri 20:00-07:00 Europe/Berlin"
+    assert (parse(spec).has(monday), parse(spec).has(saturday)) == (False, True)
+    theirs = parse(spec, reading="downscaler")
+    assert (theirs.has(monday), theirs.has(saturday)) == (True, False)
+
+
+@pytest.mark.parametrize("spec", ["Mon-Fri 08:00-20:00 PST", "Mon-Fri 08:00-20:00 CEST", "Mon-Fri 25:00-26:00 UTC"])
+def test_what_kube_downscaler_refuses_or_never_matches_is_refused_in_its_reading_too(spec):
+    with pytest.raises(SpecRefused):
+        parse(spec, reading="downscaler")
+
+
+@pytest.mark.parametrize("spec", ["0001-01-01", "9999-12-31", "0001-01-01T00:00:00Z-9999-12-31T00:00:00Z"])
+def test_a_year_out_of_reach_is_refused(spec):
+    with pytest.raises(SpecRefused, match="out of reach"):
+        parse(spec)
