@@ -1,9 +1,13 @@
 """What a kind of object must tell so that it can be scaled down and back."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from collectors.kube_json import JsonObject
 from controller.scaling.model import Levers, Seen, Size
+
+Sizes = Literal["any", "zero", "above_zero"]
+"""Which sizes a lever can give: any; none but 0, where a thing runs or does not; all but 0, which an autoscaler's
+bounds cannot say."""
 
 
 class Kind(Protocol):
@@ -31,7 +35,16 @@ class Kind(Protocol):
 
     @property
     def scale_subresource(self) -> bool:
-        """Whether ``replicas`` is written through ``/scale``; its state then goes onto the object first."""
+        """Whether ``replicas`` is written through ``/scale``; its state then goes onto the object first.
+
+        Through ``/scale`` a field cannot be taken away: levers of which one is ``None`` are written onto the object
+        itself, by the same patch.
+        """
+        ...
+
+    @property
+    def sizes(self) -> Sizes:
+        """Which sizes it can be put to; ``down`` to another is ``None``."""
         ...
 
     @property
