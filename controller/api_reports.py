@@ -9,7 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from controller.api_window import HOUR, BadQuestion, Parameters, Window, rfc3339
-from ledger.audit import Asked
+from ledger.audit import RESULTS, Asked
 from ledger.audit import read as read_audit
 from ledger.store import Store
 from ledger.tables import AUDIT, BILLS, CHARGES, COST, NODE_HOURS, PRICES, Table
@@ -22,7 +22,7 @@ PRICES_PARAMETERS: Final = ("limit",)
 VARIANCE_PARAMETERS: Final = ("window", "limit")
 VERIFY_PARAMETERS: Final = ("window",)
 AUDIT_PARAMETERS: Final = ("window", "cluster", "kind", "namespace", "name", "action", "result", "limit")
-AUDIT_RESULTS: Final = ("", "done", "conflict", "failed", "refused", "unknown")
+AUDIT_RESULTS: Final = ("", *RESULTS)
 _STATES: Final = ("", "final", "provisional")
 _MOST_ROWS: Final = 100_000
 _MOST_BREAKS: Final = 1000

@@ -17,16 +17,16 @@ from ledger.store import Store
 from ledger.tables import AUDIT
 
 Phase = Literal["intent", "result"]
-Result = Literal["", "done", "conflict", "failed", "refused", "unknown"]
+Result = Literal["", "done", "conflict", "gone", "forbidden", "refused", "unknown"]
+RESULTS: Final = ("done", "conflict", "gone", "forbidden", "refused", "unknown")
 
 INTENT: Final = "intent"
 RESULT: Final = "result"
 DONE: Final = "done"
 DOWN: Final = "down"
 RESTORE: Final = "restore"
-READY: Final = "ready"
-ENDS: Final = (RESTORE, "give_way", "contested", "gone")
-"""Actions after which a workload is no longer held down by us, once they are done."""
+FINISH: Final = "finish"
+GIVE_WAY: Final = "give_way"
 DownKey = tuple[str, str, str, datetime]
 """Kind, namespace, name, and when the window began."""
 _ID_DIGITS: Final = 24
@@ -53,8 +53,10 @@ class AuditRow:
     action: str
     target: Target
     actor: str = ""
+    through: str = ""
     policy: str = ""
     window: datetime | None = None
+    until: datetime | None = None
     before: str = ""
     """JSON of the levers."""
     after: str = ""
@@ -147,20 +149,22 @@ def open_intents(store: Store, cluster: str, since: datetime) -> pl.DataFrame:
 def times_to_ready(store: Store, cluster: str, since: datetime) -> pl.DataFrame:
     """Past restores that were finished: ``kind``, ``namespace``, ``name``, ``restored_at``, ``seconds``; oldest first.
 
-    From the levers being given back until all pods were Ready. A restore counts with the first ``ready`` of the same
-    workload after it, unless it was put down again, or restored again, before.
+    From the levers being given back for the first time until the record was taken away since all pods were Ready. A
+    restore during which the workload was put down again, or somebody changed it, does not count.
 
     Raises:
         StoreError: the table cannot be read.
     """
     workload = ["kind", "namespace", "name"]
-    asked = Asked(since, cluster=cluster, actions=(DOWN, RESTORE, READY), results=(DONE,))
+    asked = Asked(since, cluster=cluster, actions=(DOWN, RESTORE, FINISH, GIVE_WAY), results=(DONE,))
+    again = (pl.col("action") == RESTORE) & (pl.col("action").shift(1).over(workload) == RESTORE)
     following = [pl.col(name).shift(-1).over(workload).alias(f"next_{name}") for name in ("action", "at_utc")]
     return (
         read(store, asked)
         .filter(~pl.col("dry_run"))
+        .filter(~again.fill_null(value=False))
         .with_columns(following)
-        .filter(pl.col("action") == RESTORE, pl.col("next_action") == READY)
+        .filter(pl.col("action") == RESTORE, pl.col("next_action") == FINISH)
         .select(
             *workload,
             restored_at=pl.col("at_utc"),
@@ -186,8 +190,10 @@ def _columns(row: AuditRow) -> dict[str, Any]:
         "namespace": target.namespace,
         "name": target.name,
         "uid": target.uid,
+        "through": row.through,
         "policy": row.policy,
         "window": row.window,
+        "until": row.until,
         "before": row.before,
         "after": row.after,
         "dry_run": row.dry_run,

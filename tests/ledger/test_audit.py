@@ -49,8 +49,10 @@ def test_a_row_is_read_as_it_was_written(store):
         "down",
         CHAT,
         "wattledger/pod-0",
+        "ScaledObject chat",
         "nights",
         at(5),
+        at(12),
         '{"replicas":3}',
         '{"replicas":0}',
         reason="the window began",
@@ -72,8 +74,10 @@ def test_a_row_is_read_as_it_was_written(store):
         "namespace": "ml",
         "name": "chat",
         "uid": "uid-1",
+        "through": "ScaledObject chat",
         "policy": "nights",
         "window": at(5),
+        "until": at(12),
         "before": '{"replicas":3}',
         "after": '{"replicas":0}',
         "dry_run": False,
@@ -158,16 +162,18 @@ def test_the_time_to_ready_is_that_of_restores_that_were_finished(store):
         store,
         [
             told("restore", at(5)),
-            told("ready", at(5, 4)),
+            told("restore", at(5, 1)),  # a new process wrote what the former had only recorded
+            told("finish", at(5, 4)),
             told("restore", at(6), TRAIN),
             told("down", at(6, 1), TRAIN),
-            told("ready", at(6, 2), TRAIN),
+            told("finish", at(6, 2), TRAIN),
             told("restore", at(7)),
+            told("restore", at(7, 10), result="conflict"),
             told("restore", at(8), dry_run=True),
-            told("ready", at(8, 1), dry_run=True),
+            told("finish", at(8, 1), dry_run=True),
         ],
     )
-    append(store, [told("overdue", at(7, 20)), told("ready", at(7, 30))])
+    append(store, [told("finish", at(7, 30)), told("restore", at(9)), told("give_way", at(10)), told("finish", at(11))])
     found = times_to_ready(store, "eu", at(0))
     assert found.select("name", "restored_at", "seconds").rows() == [("chat", at(5), 240.0), ("chat", at(7), 1800.0)]
 
