@@ -65,8 +65,8 @@ class Store:
 
     def version(self, table: Table) -> int | None:
         """The table's last version; None: there is no table yet."""
-        handle = self.place.open(table)
-        return None if handle is None else handle.version()
+        opened = self.place.look(table)
+        return None if opened is None else opened.version
 
     def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:
         """The table's rows as of now, or of a version; without a table an empty frame of its columns.
@@ -76,10 +76,10 @@ class Store:
         Raises:
             StoreError: it cannot be opened, or that version is gone.
         """
-        handle = self.place.open(table, version)
-        if handle is None:
+        opened = self.place.look(table, version)
+        if opened is None:
             return empty(table).lazy()
-        return self.place.migrations.upgrade(table, rows_of(handle), schema_of(handle))
+        return self.place.migrations.upgrade(table, rows_of(opened.handle), opened.schema)
 
     def replace(self, table: Table, rows: Rows, where: Where) -> int:
         """Put the rows in place of those that match, in one commit; returns its version.
@@ -127,8 +127,8 @@ class Store:
 
     def rolled_before(self, table: Table) -> date | None:
         """Days before it have one row a day in place of their hours; None: all have their hours."""
-        handle = self.place.open(table)
-        return None if handle is None else _rolled_before(handle)
+        opened = self.place.look(table)
+        return None if opened is None else _rolled_before(opened.handle)
 
     def claim_epoch(self) -> int:
         """Become the writer: the last epoch of all tables plus one, written into each; earlier writers are shut out.
@@ -170,6 +170,7 @@ class Store:
             except (DeltaError, OSError, PolarsError) as error:
                 landed = self._landed(table, before, mark, error)
             if landed is not None:
+                self.place.adopt(table, handle)
                 return self._finish(table, landed)
             _pause(attempt)
         raise StoreError(
@@ -215,8 +216,8 @@ class Store:
         return None
 
     def _epoch_of(self, table: Table) -> int:
-        handle = self.place.open(table)
-        return 0 if handle is None else handle.transaction_version(APP) or 0
+        opened = self.place.look(table)
+        return 0 if opened is None else opened.handle.transaction_version(APP) or 0
 
     def _refuse_if_fenced(self, handle: DeltaTable) -> None:
         if self.epoch is None:

@@ -11,9 +11,9 @@ from deltalake import write_deltalake as write_delta
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from ledger.store_disk import has_table, is_local, settle
+from ledger.store_disk import has_commit, has_table, is_local, log_state, settle
 from ledger.store_errors import StoreError, explained
-from ledger.store_migrate import SCHEMA, Migrations
+from ledger.store_migrate import SCHEMA, Migrations, schema_of
 from ledger.store_parquet import ROWS_A_GROUP, all_match, files_of, folder_of, pruned_by, removals, write_files
 from ledger.store_where import Where, expression, predicate
 from ledger.tables import Table, conform, empty
@@ -34,6 +34,16 @@ class _Stream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A table at a version, to be read and never to be written through."""
+
+    handle: DeltaTable
+    version: int
+    schema: int
+    """The version of its schema."""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the tables are, and what they are made with."""
 
@@ -41,13 +51,46 @@ class Place:
     options: Mapping[str, str] = field(repr=False)
     history_days: int
     migrations: Migrations
+    _last: dict[str, tuple[tuple[int, int], Opened]] = field(
+        default_factory=dict[str, tuple[tuple[int, int], Opened]], init=False, repr=False, compare=False
+    )
+    """Of tables on a disk what was last looked at, and the state of the log by which that is known to be the newest:
+    to replay a log takes longer than most of what is asked of a table."""
 
     def uri(self, table: Table) -> str:
         """The table's address."""
         return f"{self.root}/{table.name}"
 
+    def look(self, table: Table, version: int | None = None) -> Opened | None:
+        """As :meth:`open`, to be read: the newest version has the same handle until something is committed."""
+        uri = self.uri(table)
+        state = log_state(uri) if is_local(self.root) else None
+        known = self._last.get(table.name)
+        if known and known[0] == state:
+            newest = known[1]
+            if version == newest.version or (version is None and not has_commit(uri, newest.version + 1)):
+                return newest
+        handle = self.open(table, version)
+        if handle is None:
+            return None
+        opened = Opened(handle, handle.version(), schema_of(handle))
+        if state is not None and version is None:
+            self._last[table.name] = state, opened
+        return opened
+
+    def adopt(self, table: Table, handle: DeltaTable) -> None:
+        """Let those who look have the handle of a writer that has committed and never writes through it again."""
+        state = log_state(self.uri(table)) if is_local(self.root) else None
+        if state is None:
+            return
+        try:
+            handle.update_incremental()
+            self._last[table.name] = state, Opened(handle, handle.version(), schema_of(handle))
+        except (DeltaError, OSError) as error:  # who looks next opens it, and tells what is wrong
+            LOG.debug("%s", self.explained(f"read {table.name}", table, error))
+
     def open(self, table: Table, version: int | None = None) -> DeltaTable | None:
-        """The table as of now, or of a version; None where there is none yet.
+        """The table as of now, or of a version; None where there is none yet. The handle is the caller's own.
 
         Raises:
             NewerTable: it is of a newer wattledger, or a newer Delta.

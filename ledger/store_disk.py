@@ -24,17 +24,38 @@ def has_table(uri: str) -> bool:
         return False
 
 
+def log_state(uri: str) -> tuple[int, int] | None:
+    """What changes with every commit, and with whatever else is done to the log; None: it cannot be told.
+
+    A clock's tick may hold two changes: whoever compares looks for the next commit too, by :func:`has_commit`.
+    """
+    try:
+        about = Path(uri, "_delta_log").stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_ctime_ns
+
+
+def has_commit(uri: str, version: int) -> bool:
+    """Whether that version was committed, and its log entry is there still."""
+    return _log(uri, version).exists()
+
+
 def settle(uri: str, version: int) -> None:
     """Have the commit and the files that it added on the disk itself, so that a later commit never outlives it.
 
     Raises:
         OSError: the disk failed.
     """
-    log = Path(uri, "_delta_log", f"{version:020}.json")
+    log = _log(uri, version)
     files = [Path(uri, name) for name in _added(log)]
     folders = {path.parent for path in (log, *files)}
     for path in (*files, log, *sorted(folders)):
         _fsync(path)
+
+
+def _log(uri: str, version: int) -> Path:
+    return Path(uri, "_delta_log", f"{version:020}.json")
 
 
 def _added(log: Path) -> list[str]:
