@@ -18,6 +18,7 @@ from collectors.errors import Unavailable
 from collectors.price_list import load
 from collectors.prometheus_api import PrometheusApi
 from controller.bills import Bills, BillsAway
+from controller.instances import InstanceWitness
 from controller.jobs import Job
 from controller.nodes import NodeWitness
 from controller.present import Present
@@ -57,6 +58,7 @@ def jobs_of(
     yield Job("cost", lambda: books.bookkeeper.settle(present.now()), pace)
     if not options.simulated:
         yield from _prices(options, books, present)
+        yield from _instances(options, books, present)
         yield from _bills(options, books, folder, present)
     yield from _prometheus(options, books, present, pace)
     yield Job("house", lambda: _keep_house(options, books, present), _every(config.controller.keep_house_hours, _HOUR))
@@ -82,6 +84,14 @@ def _prices(options: ControllerOptions, books: Books, present: Present) -> Itera
             raise Unavailable("; ".join(reading.failed))
 
     yield Job("prices", read, _every(live.interval_hours, _HOUR))
+
+
+def _instances(options: ControllerOptions, books: Books, present: Present) -> Iterator[Job]:
+    live = options.config.prices.live
+    if "off" in {live.aws, live.instances}:
+        return
+    witness = InstanceWitness(books.store, live, load(), present.now)
+    yield Job("instances", witness.run, _every(live.instances_minutes, _MINUTE))
 
 
 def _prometheus(options: ControllerOptions, books: Books, present: Present, pace: Callable[[], float]) -> Iterator[Job]:

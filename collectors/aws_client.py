@@ -120,12 +120,14 @@ def errors_of(service: str, region: str, action: str) -> Generator[None]:
     except (names.ProfileNotFound, names.ConfigParseError, names.TokenRetrievalError) as error:
         raise Misconfigured(f"AWS {service} in {region}: {error}: see AWS_PROFILE and ~/.aws/config") from error
     except names.BotoCoreError as error:
-        raise Unavailable(f"AWS {service} in {region} does not answer ({error}); it is asked again") from error
+        raise Unavailable(
+            f"AWS {service} in {region} does not answer{_to(action)} ({error}); it is asked again"
+        ) from error
 
 
 def _refusal(service: str, region: str, action: str, said: Mapping[str, Any]) -> Exception:
     code, message = str(said.get("Code", "")), str(said.get("Message", ""))[:200]
-    answer = f"AWS {service} in {region} answered {code} ({message})"
+    answer = f"AWS {service} in {region} answered {code} ({message}){_to(action)}"
     if code in _REFUSED:
         return Unavailable(f"{answer}: allow {action} in the IAM policy of the controller's role")
     if code in _CREDENTIALS:
@@ -133,3 +135,7 @@ def _refusal(service: str, region: str, action: str, said: Mapping[str, Any]) ->
     if code in _THROTTLED:
         return Unavailable(f"{answer}, at each of several attempts: it is asked again later; ask for fewer regions")
     return Unavailable(f"{answer}; it is asked again")
+
+
+def _to(action: str) -> str:
+    return f" to {action}" if action else ""

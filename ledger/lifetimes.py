@@ -12,7 +12,9 @@ Owns who is believed. Witnesses, the most exact first:
 
 An instance existed when its best witness says so (all its stretches together, counted once). A stretch that its
 witness saw no end of ends where the next best saw one, or else where it was last seen by any witness but the bill, or
-where its next stretch begins. What a journal saw beyond that is added when it is booked.
+where its next stretch begins. Events speak only from the first begin on that they know: before it, which is so after a
+restart whose former life nobody recorded, the others are believed but the bill. What a journal saw beyond that is added
+when it is booked.
 """
 
 from datetime import datetime, timedelta
@@ -36,7 +38,7 @@ EXISTED = pl.Schema(
 """One row for each hour in which an instance existed; a null is not known."""
 
 RANK = {"event": 0, "api": 1, "host": 2, "journal": 3, "bill": 4}
-_BILL = RANK["bill"]
+_EVENT, _BILL = RANK["event"], RANK["bill"]
 _HOUR = timedelta(hours=1)
 _TEXTS = ("cluster", "node", "provider", "region", "zone", "instance_type", "capacity_type", "gpu_model")
 
@@ -54,7 +56,8 @@ def existence(lifetimes: pl.LazyFrame, first_hour: datetime, last_hour: datetime
 
     Returns:
         Rows of :data:`EXISTED` by hour, node and instance, none with a time of zero. A fact is that of the best witness
-        that knows it, the latest of several; an instance that nobody named goes by its id.
+        that knows it, the latest of several; an event, exact as it is about time, names nothing that API, host or
+        journal have a name for. An instance that nobody named goes by its id.
     """
     told = _told(lifetimes)
     stretches = _stretches(told, now)
@@ -104,7 +107,8 @@ def _stretches(told: pl.LazyFrame, now: datetime) -> pl.LazyFrame:
     """``instance``, ``evidence``, ``from``, ``to``: each stretch once, none overlapping another of its instance."""
     best = told.with_columns(best=pl.col("rank").min().over("instance"))
     others = best.filter(pl.col("rank") != pl.col("best"), pl.col("rank") != _BILL)
-    own = best.filter(pl.col("rank") == pl.col("best")).with_row_index("stretch")
+    known = [best.filter(pl.col("rank") == pl.col("best")), _before_events(best)]
+    own = pl.concat(known).with_row_index("stretch")
     seen = (
         best.filter((pl.col("rank") != _BILL) | (pl.col("best") == _BILL))
         .group_by("instance")
@@ -131,10 +135,29 @@ def _stretches(told: pl.LazyFrame, now: datetime) -> pl.LazyFrame:
         .sort("instance", "from")
     )
     apart = pl.col("from") > pl.col("to").cum_max().shift(1).over("instance")
+    apart |= pl.col("evidence") != pl.col("evidence").shift(1).over("instance")
     return (
         ends.with_columns(island=apart.fill_null(value=False).cast(pl.Int32).cum_sum().over("instance"))
         .group_by("instance", "island")
         .agg(pl.col("evidence").first(), pl.col("from").min(), pl.col("to").max())
+    )
+
+
+def _before_events(best: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of the second best until the first begin that an event tells of."""
+    first = pl.col("began").filter(pl.col("rank") == _EVENT).min().over("instance")
+    second = pl.col("rank").filter(pl.col("rank") > _EVENT, pl.col("began") < first).min().over("instance")
+    return (
+        best.with_columns(first=first)
+        .with_columns(second=second)
+        .filter(
+            pl.col("best") == _EVENT,
+            pl.col("rank") == pl.col("second"),
+            pl.col("rank") != _BILL,
+            pl.col("began") < pl.col("first"),
+        )
+        .with_columns(ended=pl.min_horizontal(pl.coalesce("ended", "seen"), "first"))
+        .drop("first", "second")
     )
 
 
@@ -150,14 +173,16 @@ def _hours(stretches: pl.LazyFrame, begin: datetime, end: datetime) -> pl.LazyFr
     ).explode("hour_utc")
     part = pl.min_horizontal("to", pl.col("hour_utc") + _HOUR) - pl.max_horizontal("from", "hour_utc")
     return each.group_by("hour_utc", "instance").agg(
-        pl.col("evidence").first(), existed_ns=part.dt.total_microseconds().sum() * 1000
+        pl.col("evidence").sort_by("from").first(), existed_ns=part.dt.total_microseconds().sum() * 1000
     )
 
 
 def _facts(told: pl.LazyFrame) -> pl.LazyFrame:
     first = {name: pl.col(name).filter(pl.col(name) != "").first().fill_null("") for name in _TEXTS}
+    order = pl.when(pl.col("rank") == _EVENT).then(_BILL - 0.5).otherwise("rank")
     return (
-        told.sort("rank", "seen", "began", "cluster", "node", descending=[False, True, True, False, False])
+        told.with_columns(order=order)
+        .sort("order", "seen", "began", "cluster", "node", descending=[False, True, True, False, False])
         .group_by("instance", maintain_order=True)
         .agg(pl.col("instance_id").first(), gpu_count=pl.col("gpu_count").drop_nulls().first(), **first)
         .with_columns(node=pl.when(pl.col("node") == "").then("instance_id").otherwise("node"))

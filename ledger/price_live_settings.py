@@ -1,4 +1,4 @@
-"""Settings of the prices that are asked of a cloud."""
+"""Settings of what is asked of a cloud: its prices, and when instances began and ended."""
 
 from typing import Literal
 
@@ -6,7 +6,9 @@ from collectors.setting import BaseModel, ConfigDict, Field
 
 
 class LivePriceSettings(BaseModel):
-    """List and spot prices from the cloud's own interfaces: after configured prices, before the bundled list."""
+    """List and spot prices from the cloud's own interfaces: after configured prices, before the bundled list. And when
+    instances began and ended, by the same interfaces.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -23,3 +25,11 @@ class LivePriceSettings(BaseModel):
     """Another endpoint of the price list, such as a VPC endpoint."""
     ec2_url: str = ""
     """Another endpoint of EC2, such as a VPC endpoint."""
+    instances: Literal["auto", "describe", "off"] = "auto"
+    """`auto` asks EC2 and CloudTrail's event history when instances began and ended, to the second, in the regions that
+    nodes are seen in (rights: `ec2:DescribeInstances`, `ec2:DescribeInstanceTypes`, `cloudtrail:LookupEvents`);
+    `describe` asks EC2 alone, which forgets an instance an hour after its end; `off`, or `aws: off`, asks nobody."""
+    instances_minutes: int = Field(default=5, ge=1, le=50)
+    """Minutes between two readings of instances. EC2 describes one for an hour after its end, no longer."""
+    cloudtrail_url: str = ""
+    """Another endpoint of CloudTrail, such as a VPC endpoint."""

@@ -27,8 +27,8 @@ MODEL = "NVIDIA H100 80GB HBM3"
 POD = "ml/chat-0/server"
 
 
-def at(hour, minute=0):
-    return datetime(2026, 11, 1, hour, minute, tzinfo=UTC)
+def at(hour, minute=0, second=0):
+    return datetime(2026, 11, 1, hour, minute, second, tzinfo=UTC)
 
 
 NOW = at(12)

@@ -109,6 +109,35 @@ def test_a_name_borne_by_two_instances_within_one_hour_has_two_rows():
     assert minutes(existed(*rows)) == {(5, "i-1"): 20, (5, "i-2"): 35}
 
 
+def test_before_the_first_begin_that_events_know_the_next_best_is_believed():
+    rows = (
+        witness("event", at(7, 30), at(8)),
+        witness("api", at(5, 10), seen=at(9)),
+        witness("journal", at(4), seen=at(9)),
+        witness("bill", at(3), at(9)),
+    )
+    frame = existed(*rows)
+    assert minutes(frame) == {(5, "i-1"): 50, (6, "i-1"): 60, (7, "i-1"): 60}
+    assert frame["evidence"].to_list() == ["api", "api", "api"]
+
+
+def test_before_a_restart_an_instance_existed_no_longer_than_it_was_seen():
+    rows = witness("event", at(7)), witness("api", at(5), seen=at(5, 40)), witness("api", at(7, 2), seen=at(7, 30))
+    assert minutes(existed(*rows)) == {(5, "i-1"): 40, (7, "i-1"): 30}
+
+
+def test_an_event_names_what_nobody_else_does_and_nothing_else():
+    own = witness("event", at(5), at(6), node="ip-10-0-0-1", instance_type="p5", capacity_type="on_demand", cluster="")
+    alone = witness("event", at(5), at(6), node="ip-10-0-0-2", cluster="", instance_id="i-2")
+    api = witness("api", at(5), node="gpu-1", capacity_type="reserved")
+    bill = witness("bill", at(5), at(6), node="", cluster="", instance_type="p4d", instance_id="i-2")
+    frame = existed(own, alone, api, bill).sort("instance_id")
+    assert frame.select("node", "cluster", "instance_type", "capacity_type").rows() == [
+        ("gpu-1", "eu", "p5", "reserved"),
+        ("ip-10-0-0-2", "", "p4d", ""),
+    ]
+
+
 def test_a_bare_host_exists_while_it_is_listed():
     frame = existed(witness("host", at(5), seen=at(8), instance_id=""))
     assert minutes(frame) == {(5, ""): 60, (6, ""): 60, (7, ""): 60}
