@@ -1,4 +1,4 @@
-"""Fetches the agents' journals: many nodes at once, each within a deadline and a bound on its size.
+"""Fetches the agents' journals and states: many nodes at once, each within a deadline and a bound on its size.
 
 Owns the connection to an agent and the words for what went wrong. It hands on what an agent says of its hours and
 judges none of them; but an answer that names another node than the one asked is refused, whole. Never goes through a
@@ -9,12 +9,12 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 from collectors.errors import Misconfigured, SourceError, Unavailable
@@ -27,6 +27,8 @@ SECONDS = 15.0
 MOST_BYTES = 256 * 1024 * 1024
 """Fourteen days of a node with 56 MIG instances and a hundred holders are a tenth of this."""
 _CHUNK = 1 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,16 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """What an agent says of its node now: ``/v1/state``."""
+
+    address: AgentAddress
+    state: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
 class Silent:
-    """An agent that gave no journal, and why."""
+    """An agent that gave no answer, or none of its kind, and why."""
 
     address: AgentAddress
     reason: str
@@ -96,12 +106,35 @@ class JournalPull:
         Raises:
             Misconfigured: the token or the certificates cannot be read: no agent could be asked.
         """
+        yield from self._each([(address, _hours_path(since), self._journal) for address, since in asked], at_once)
+
+    def states(self, asked: Iterable[AgentAddress]) -> Iterator[State | Silent]:
+        """What each agent says of its node now, in the order in which they answer.
+
+        Raises:
+            Misconfigured: as :meth:`pull`.
+        """
+        yield from self._each([(address, "/v1/state", _state) for address in asked], None)
+
+    def _each(
+        self, asked: Sequence[tuple[AgentAddress, str, Callable[[AgentAddress, bytes], T]]], at_once: int | None
+    ) -> Iterator[T | Silent]:
         headers, context = self._headers(), self._context()
-        waiting: set[Future[Journal | Silent]] = set()
+        waiting: set[Future[T | Silent]] = set()
         most = min(at_once or self._at_once, self._at_once)
+
+        def ask(address: AgentAddress, path: str, read: Callable[[AgentAddress, bytes], T]) -> T | Silent:
+            try:
+                return read(address, self._fetch(address, path, headers, context))
+            except (OSError, http.client.HTTPException) as error:
+                why = str(error) or type(error).__name__
+                return Silent(address, f"does not answer ({why}): does the agent run there?")
+            except SourceError as error:
+                return Silent(address, str(error))
+
         with ThreadPoolExecutor(most, thread_name_prefix="pull") as pool:
-            for address, since in asked:
-                waiting.add(pool.submit(self._ask, address, since, headers, context))
+            for each in asked:
+                waiting.add(pool.submit(ask, *each))
                 # no more answers are held than are asked for at once
                 if len(waiting) >= 2 * most:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -110,18 +143,8 @@ class JournalPull:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (each.result() for each in done)
 
-    def _ask(
-        self, address: AgentAddress, since: str, headers: dict[str, str], context: ssl.SSLContext | None
-    ) -> Journal | Silent:
-        try:
-            return self._journal(address, self._fetch(address, since, headers, context))
-        except (OSError, http.client.HTTPException) as error:
-            return Silent(address, f"does not answer ({str(error) or type(error).__name__}): does the agent run there?")
-        except SourceError as error:
-            return Silent(address, str(error))
-
     def _fetch(
-        self, address: AgentAddress, since: str, headers: dict[str, str], context: ssl.SSLContext | None
+        self, address: AgentAddress, path: str, headers: dict[str, str], context: ssl.SSLContext | None
     ) -> bytes:
         parts = urlsplit(address.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -132,9 +155,8 @@ class JournalPull:
             if parts.scheme == "https"
             else http.client.HTTPConnection(parts.hostname, parts.port, timeout=self._seconds)
         )
-        query = f"?since={quote(since)}" if since else ""
         with closing(connection):
-            connection.request("GET", f"{parts.path.rstrip('/')}/v1/hours{query}", headers=headers)
+            connection.request("GET", f"{parts.path.rstrip('/')}{path}", headers=headers)
             with connection.getresponse() as response:
                 _check(response.status)
                 return self._body(response, ends)
@@ -187,6 +209,26 @@ class JournalPull:
                 "booked; set agent.node_name on that node, or mend its address"
             )
         return journal
+
+
+def _hours_path(since: str) -> str:
+    return f"/v1/hours?since={quote(since)}" if since else "/v1/hours"
+
+
+def _state(address: AgentAddress, body: bytes) -> State:
+    try:
+        said: object = json.loads(body)
+    except ValueError as error:
+        raise Unavailable("answered what is no JSON: is it a wattledger agent?") from error
+    if not isinstance(said, dict):
+        raise Unavailable("answered what is no state: is it a wattledger agent?")
+    state = cast("JsonObject", said)
+    if address.node and state.get("node") != address.node:
+        raise Misconfigured(
+            f"is asked for the state of {address.node} and serves that of {state.get('node')}: set agent.node_name on "
+            "that node, or mend its address"
+        )
+    return State(address, state)
 
 
 def _check(status: int) -> None:

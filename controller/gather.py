@@ -66,6 +66,14 @@ class Booker(Protocol):
         ...
 
 
+class Hearer(Protocol):
+    """Told of every journal beside the booker."""
+
+    def take(self, node: str, documents: Sequence[JsonObject], now: datetime) -> None:
+        """Hours of a node that may be booked, as its agent served them."""
+        ...
+
+
 class Marks(Protocol):
     """Keeps how far agents' journals are booked."""
 
@@ -89,6 +97,8 @@ class Gathered:
     """``NODE HOUR`` to why that hour was not booked."""
     last: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     """Node to when its journal last came, in this process."""
+    where: Mapping[str, AgentAddress] = field(default_factory=dict[str, AgentAddress])
+    """Node to where its agent last answered, in this process; without those that nobody tells of any more."""
 
 
 @dataclass(slots=True)
@@ -98,6 +108,7 @@ class _Round:
     silent: dict[str, str] = field(default_factory=dict[str, str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
     came: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    where: dict[str, AgentAddress] = field(default_factory=dict[str, AgentAddress])
     marks: dict[str, Mark] = field(default_factory=dict[str, Mark])
     again: list[AgentAddress] = field(default_factory=list[AgentAddress])
     """Agents whose books are others than those that the mark was taken of: asked for all that they keep."""
@@ -113,10 +124,19 @@ class Gather:
         marks: keeps what is booked.
         present: the time of the books.
         simulated: whether the ledger is a simulated one.
+        hearer: who else hears what the agents tell.
     """
 
     def __init__(
-        self, agents: Agents, pull: JournalPull, booker: Booker, marks: Marks, present: Present, *, simulated: bool
+        self,
+        agents: Agents,
+        pull: JournalPull,
+        booker: Booker,
+        marks: Marks,
+        present: Present,
+        *,
+        simulated: bool,
+        hearer: Hearer | None = None,
     ) -> None:
         self._agents = agents
         self._pull = pull
@@ -124,6 +144,7 @@ class Gather:
         self._store = marks
         self._present = present
         self._simulated = simulated
+        self._hearer = hearer
         self._marks: dict[str, Mark] | None = None
         self._told: frozenset[str] = frozenset()
         self._lock = threading.Lock()
@@ -154,7 +175,9 @@ class Gather:
                 self._store.write(marks, self._present.now())
             self._marks = marks
         last = {**self.gathered.last, **this.came}
-        self.gathered = Gathered(len(this.came), this.silent, this.refused, last)
+        told = set(addresses)
+        where = {node: each for node, each in {**self.gathered.where, **this.where}.items() if each in told}
+        self.gathered = Gathered(len(this.came), this.silent, this.refused, last, where)
         self._tell([*(f"agent {url} {why}" for url, why in this.silent.items()), *this.refused.values()])
 
     def push(self, node: str, documents: Sequence[JsonObject]) -> Mapping[str, str]:
@@ -180,6 +203,7 @@ class Gather:
                 continue
             self._present.observe(answer.hours)
             this.came[answer.node] = self._present.now()
+            this.where[answer.node] = answer.address
             refused = len(this.refused)
             waiting += self._read(answer.node, answer.hours, this)
             if _is_other(answer, known.get(answer.node)):
@@ -203,11 +227,15 @@ class Gather:
 
     def _read(self, node: str, documents: Iterable[JsonObject], this: _Round) -> Iterator[AgentHour]:
         now = self._present.now()
+        good: list[JsonObject] = []
         for document in documents:
             try:
                 yield read_hour(cast("Mapping[str, Any]", document), node=node, now=now, simulated=self._simulated)
+                good.append(document)
             except RefusedHour as error:
                 this.refused[f"{node} {document.get('hour_utc')}"] = str(error)
+        if self._hearer is not None:
+            self._hearer.take(node, good, now)
 
     def _tell(self, failures: Sequence[str]) -> None:
         """Log what is new among failures."""

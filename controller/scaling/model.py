@@ -17,6 +17,10 @@ Levers = Mapping[str, Value]
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, str]:
+    return NOTHING
+
+
 class Ref(NamedTuple):
     """Which object. ``kind`` is a name of the registry, such as ``Deployment``."""
 
@@ -88,12 +92,13 @@ class Seen:
     created: datetime
     levers: Levers
     readiness: Readiness
-    labels: Mapping[str, str] = NOTHING
-    annotations: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=_nothing)
+    annotations: Mapping[str, str] = field(default_factory=_nothing)
     """Only those of :data:`KEPT_ANNOTATIONS`."""
     owners: tuple[Owner, ...] = ()
     gpus_per_pod: int = 0
-    """GPUs (or slices) that one pod of it requests."""
+    """GPUs (or slices) that one pod of it requests; all pods together of what is only ever stopped as a whole, and of
+    what is replicated by groups of pods those of one group."""
     losses: tuple[str, ...] = ()
     """Why a down would lose state, such as ``emptyDir volume 'scratch'``; the guard reads them."""
     scales: tuple[str, str] | None = None
@@ -101,6 +106,10 @@ class Seen:
     deleting: bool = False
     finished: bool = False
     """It is over, such as a Job that completed: nothing is left to scale."""
+    template_of: tuple[str, str] | None = None
+    """Of a Rollout that runs another object's pod template: kind and name of that one, which is not scaled by itself."""
+    bounds: tuple[int, int] | None = None
+    """Of a ScaledObject: the fewest and the most replicas that it would keep."""
 
 
 KEPT_ANNOTATIONS = (
@@ -122,8 +131,8 @@ class NamespaceSeen:
     """A namespace."""
 
     name: str
-    labels: Mapping[str, str] = NOTHING
-    annotations: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=_nothing)
+    annotations: Mapping[str, str] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +201,8 @@ class Wish:
     """When the down that is now began: names the window in records."""
     until: datetime | None = None
     """When this wish ends; ``None``: not within eight days."""
+    due: datetime | None = None
+    """Of a wish that ends a down early, so that pods are Ready in time: when they are to be."""
     priority: int = 0
     """Restores of higher ones come first."""
     dry_run: bool = True
@@ -226,11 +237,14 @@ class Activity:
     """What telemetry says of a workload's GPUs over the last minutes."""
 
     active_ratio: float
-    """Active share of the GPU time that it held."""
+    """Active share of the time of that GPU of it that worked most: one that works keeps the others. Where figures tell
+    only of a stretch longer than was asked for, all that was active in it counts as if it was in those minutes."""
     covered_seconds: float
-    """How far back the figures go."""
+    """How far back the figures go, of the pod of which they go back least."""
     age_seconds: float
     """How old the newest figure of the least recently heard node is."""
+    unknown_ratio: float = 0.0
+    """Share of the minutes in which it is not known whether a GPU of it worked; counted as the active share is."""
 
 
 @dataclass(frozen=True, slots=True)

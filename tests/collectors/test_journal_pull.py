@@ -143,3 +143,18 @@ def test_an_agent_that_hangs_is_given_up_when_its_time_is_over():
 def test_an_address_that_is_none_is_told():
     (told,) = JournalPull().pull([(AgentAddress("node-1:9477"), "")])
     assert "write http://HOST:PORT" in told.reason
+
+
+def test_states_are_asked_for_and_each_that_gives_none_is_told_by_name():
+    def answer(path):
+        said = {"/good/v1/state": b'{"node": "good"}', "/other/v1/state": b'{"node": "good"}', "/odd/v1/state": b"[]"}
+        return 200, said.get(path, b"<html>"), None
+
+    names = ("good", "other", "odd", "page")
+    with agents(answer) as server:
+        asked = [AgentAddress(f"{server.url}/{name}", name) for name in names]
+        told = {each.address.node: each for each in JournalPull().states(asked)}
+    assert told["good"].state == {"node": "good"}
+    assert "is asked for the state of other and serves that of good" in told["other"].reason
+    assert "answered what is no state" in told["odd"].reason
+    assert "answered what is no JSON" in told["page"].reason

@@ -51,11 +51,11 @@ def ledger():
 def make(agent, ledger, tmp_path):
     """``make()`` is a controller's gather of the same ledger, begun anew."""
 
-    def gather(*addresses, simulated=False):
+    def gather(*addresses, simulated=False, hearer=None):
         present = SimulatedPresent(lambda: at(12))
         known = KnownAgents(addresses or (AgentAddress(agent.url),))
         marks = LedgerMarks(Store(str(tmp_path / "ledger")))
-        return Gather(known, JournalPull(seconds=5), ledger, marks, present, simulated=simulated)
+        return Gather(known, JournalPull(seconds=5), ledger, marks, present, simulated=simulated, hearer=hearer)
 
     return gather
 
@@ -206,3 +206,31 @@ def test_a_mark_that_is_damaged_is_none(tmp_path, ledger):
 
     note_progress(marks._store, "journals", {"a": ["x"], "b": 5, "c": [5, 1000, 7, "u"]}, at(12))
     assert marks.read() == {"c": Mark(5, 1000, 7, "u")}
+
+
+def test_a_hearer_is_told_what_may_be_booked_and_nothing_else(agent, ledger, make):
+    class Hearer:
+        def __init__(self):
+            self.heard = []
+
+        def take(self, node, documents, now):
+            self.heard.append((node, [each["hour_utc"] for each in documents], now))
+
+    hearer = Hearer()
+    gather = make(hearer=hearer)
+    agent.close(at(5)), agent.close(at(6), row("GPU-1", "no such account", 5, price=""))
+    gather.run()
+    gather.push("a", [agent.document(at(7), closed=False, booked_ns=0)])
+    assert hearer.heard[0][:2] == ("a", ["2026-11-01T05:00:00Z"])
+    assert hearer.heard[1][:2] == ("a", ["2026-11-01T07:00:00Z"])
+
+
+def test_it_is_known_where_each_node_answered(agent, make):
+    agent.close(at(5))
+    address = AgentAddress(agent.url)
+    gather = make(address, AgentAddress("http://127.0.0.1:9"))
+    gather.run()
+    assert gather.gathered.where == {"a": address}
+    gather._agents = KnownAgents((AgentAddress("http://127.0.0.1:9"),))
+    gather.run()
+    assert gather.gathered.where == {}
