@@ -107,7 +107,7 @@ class Seen:
     finished: bool = False
     """It is over, such as a Job that completed: nothing is left to scale."""
     template_of: tuple[str, str] | None = None
-    """Of a Rollout that runs another object's pod template: kind and name of that one, which is not scaled by itself."""
+    """Of a Rollout that runs another object's pod template: kind and name of that one, never scaled by itself."""
     bounds: tuple[int, int] | None = None
     """Of a ScaledObject: the fewest and the most replicas that it would keep."""
 
