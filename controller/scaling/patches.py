@@ -1,0 +1,59 @@
+"""A step as the patches that make it, in their order.
+
+A death between two of them leaves an object that bears its record and stands as it stood: the next look goes on from
+there. Merge patches (RFC 7396); whoever writes them adds the resourceVersion of what was read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from collectors.kube_json import JsonObject
+from controller.scaling.decide import Step
+from controller.scaling.kind import Kind
+from controller.scaling.model import Seen
+from controller.scaling.record import COMMAND, RECORD
+
+Place = Literal["object", "scale"]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One write."""
+
+    place: Place
+    body: JsonObject
+
+
+def patches(step: Step, seen: Seen, kind: Kind) -> tuple[Patch, ...]:
+    """The writes of a step; none where it writes nothing."""
+    if step.action in {"finish", "give_way"}:
+        return (Patch("object", _annotated({RECORD: None, COMMAND: None})),)
+    if step.record is None or step.levers is None:
+        return ()
+    marks: dict[str, str | None] = {}
+    if not step.recorded:
+        original = step.record.was
+        marks = {RECORD: step.record.write(), COMMAND: kind.command(seen, original)}
+    levers = kind.patch(step.levers)
+    if kind.scale_subresource:
+        # through /scale a field cannot be taken away
+        place: Place = "object" if None in step.levers.values() else "scale"
+        return (*([Patch("object", _annotated(marks))] if marks else []), Patch(place, levers))
+    return (Patch("object", merged(levers, _annotated(marks))),)
+
+
+def merged(one: JsonObject, other: JsonObject) -> JsonObject:
+    """Both patches as one; they write different fields."""
+    both: dict[str, object] = dict(one)
+    for key, value in other.items():
+        former = both.get(key)
+        if isinstance(former, Mapping) and isinstance(value, Mapping):
+            both[key] = merged(cast("JsonObject", former), cast("JsonObject", value))
+        else:
+            both[key] = value
+    return both
+
+
+def _annotated(marks: Mapping[str, str | None]) -> JsonObject:
+    return {"metadata": {"annotations": dict(marks)}}

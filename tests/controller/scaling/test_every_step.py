@@ -1,0 +1,150 @@
+"""Killed at every single step of down and up, cut at every single write: every object ends as it was."""
+
+import copy
+
+import pytest
+
+from controller.scaling.act import Wrote
+from controller.scaling.model import Size
+from controller.scaling.record import COMMAND, RECORD
+from tests.controller.scaling.engine_rig import AFTER, BEFORE, INSIDE, REGISTRY, make_engine, nightly, settle
+from tests.controller.scaling.kind_objects import OBJECTS
+from tests.controller.scaling.toy_server import Killed, ToyServer
+
+FIRST = (
+    "Deployment",
+    "StatefulSet",
+    "CronJob",
+    "Job",
+    "ScaledObject",
+    "ScaledJob",
+    "Rollout",
+    "LeaderWorkerSet",
+    "Notebook",
+)
+ALL = (*FIRST, "RayCluster", "PyTorchJob", "InferenceService")
+MOST_WRITES = 12
+
+
+def become_ready(item):
+    """What the object's controller does to its status."""
+    replicas = item["spec"].get("replicas", 1)
+    item["status"] = {
+        **item.get("status", {}),
+        "observedGeneration": item["metadata"]["generation"],
+        "replicas": replicas,
+        "readyReplicas": replicas,
+        "updatedReplicas": replicas,
+        "availableReplicas": replicas,
+    }
+
+
+def world(kind):
+    server = ToyServer(REGISTRY, follow=become_ready)
+    return server, server.add(kind, OBJECTS[kind])
+
+
+def essence(item):
+    """All of an object that its owner wrote."""
+    meta = item["metadata"]
+    return copy.deepcopy({"spec": item["spec"], "labels": meta["labels"], "annotations": meta.get("annotations", {})})
+
+
+def through_a_night(server, **policy):
+    """Before, inside and after the window, with a new process whenever the one at work is killed."""
+    engine = make_engine(server, **policy)
+    for now in (BEFORE, INSIDE, AFTER):
+        while True:
+            try:
+                settle(engine, now)
+                break
+            except Killed:
+                engine = make_engine(server, **policy)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_an_undisturbed_night_puts_it_down_and_gives_it_back(kind):
+    server, ref = world(kind)
+    was = essence(server.objects[ref])
+    engine = make_engine(server)
+    settle(engine, INSIDE)
+    down = server.get(ref)
+    assert down.levers != REGISTRY[kind].seen(OBJECTS[kind]).levers
+    assert {RECORD, COMMAND} <= server.objects[ref]["metadata"]["annotations"].keys()
+    settle(engine, AFTER)
+    assert essence(server.objects[ref]) == was
+
+
+def times(kind):
+    """How many writes an undisturbed night takes."""
+    server, _ = world(kind)
+    through_a_night(server)
+    assert 0 < server.writes < MOST_WRITES
+    return server.writes
+
+
+STEPS = [(kind, write) for kind in ALL for write in range(1, times(kind) + 1)]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(("kind", "write"), STEPS)
+def test_a_controller_killed_around_any_write_changes_nothing_in_the_end(kind, write, moment):
+    server, ref = world(kind)
+    was = essence(server.objects[ref])
+    killed = []
+
+    def kill(number):
+        if number == write and not killed:
+            killed.append(number)
+            raise Killed
+
+    setattr(server, moment, kill)
+    through_a_night(server)
+    assert killed == [write]
+    assert essence(server.objects[ref]) == was
+
+
+FAULTS = {
+    "cut before": ("before", Wrote("unknown", why="connection cut")),
+    "cut after": ("after", Wrote("unknown", why="connection cut")),
+    "conflict": ("before", Wrote("conflict", why="409")),
+    "refused": ("before", Wrote("refused", why="400")),
+    "forbidden": ("before", Wrote("forbidden", why="403")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("kind", "write"), STEPS)
+def test_an_answer_that_fails_at_any_write_changes_nothing_in_the_end(kind, write, fault):
+    server, ref = world(kind)
+    was = essence(server.objects[ref])
+    moment, answer = FAULTS[fault]
+    setattr(server, moment, lambda number: answer if number == write else None)
+    through_a_night(server)
+    assert server.writes >= write
+    assert essence(server.objects[ref]) == was
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet"])
+@pytest.mark.parametrize("write", range(1, 6))
+def test_killed_between_two_sizes_it_still_comes_back(kind, write):
+    server, ref = world(kind)
+    was = essence(server.objects[ref])
+    sizes = iter([Size(0), Size(1), Size(0)])
+    engine = make_engine(server, wish=nightly(next(sizes)))
+    settle(engine, INSIDE)
+    for size in sizes:
+
+        def kill(number, at=server.writes + write):
+            if number == at:
+                raise Killed
+
+        server.after = kill
+        try:
+            settle(make_engine(server, wish=nightly(size)), INSIDE)
+        except Killed:
+            server.after = lambda _number: None
+        settle(make_engine(server, wish=nightly(size)), INSIDE)
+        assert server.get(ref).levers == {"replicas": size.number}
+    through_a_night(server)
+    assert essence(server.objects[ref]) == was
