@@ -83,12 +83,18 @@ def variances(store: Store, query: str, now: datetime) -> Json:
 def verified(store: Store, query: str, now: datetime) -> Json:
     """The laws of the books over a window, and where they do not hold; raises as :func:`hours`."""
     window = Parameters(query, VERIFY_PARAMETERS).window(now, "24h")
-    found = list(islice(verify(store, window.start, window.end - HOUR), _MOST_BREAKS))
+    looked: list[Mapping[str, int | None]] = []
+    found = list(islice(verify(store, window.start, window.end - HOUR, looked=looked.append), _MOST_BREAKS))
     return {
         "holds": not found,
         "laws": [{"law": law.name, "says": law.says} for law in LAWS],
         "breaks": [_plain(asdict(each)) for each in found],
-        "meta": {"window": window.as_json(), "versions": {}, "truncated": len(found) == _MOST_BREAKS},
+        "meta": {
+            "window": window.as_json(),
+            "versions": dict(looked[-1]),
+            "changed_meanwhile": looked[0] != looked[-1],
+            "truncated": len(found) == _MOST_BREAKS,
+        },
     }
 
 

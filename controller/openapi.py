@@ -167,7 +167,14 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "holds": _FLAG,
             "laws": _list(_object({"law": _TEXT, "says": _TEXT})),
             "breaks": _list(_object({"law": _TEXT, "remedy": _TEXT, "found": _TEXT}, more=True)),
-            "meta": _META,
+            "meta": _object(
+                {
+                    "window": _WINDOW,
+                    "versions": {**_VERSIONS, "description": "version at which each table was verified last"},
+                    "changed_meanwhile": {**_FLAG, "description": "parts were verified at earlier versions"},
+                    "truncated": _FLAG,
+                }
+            ),
         }
     ),
     "Agents": _object(

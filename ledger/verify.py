@@ -14,7 +14,7 @@ from ledger import verify_law as law
 from ledger import verify_money as money
 from ledger.remake import expected_lines
 from ledger.store import Store
-from ledger.tables import COST
+from ledger.tables import ALL, COST
 from ledger.verify_books import HOUR, Books, hours_between
 from ledger.verify_day import day_breaks, place_breaks
 from ledger.verify_law import Break, broken
@@ -22,6 +22,10 @@ from ledger.verify_tables import bill_breaks, table_breaks
 
 Progress = Callable[[int, int], None]
 """Told before the first day and after each: days done, days in all."""
+
+Versions = Mapping[str, int | None]
+Looked = Callable[[Versions], None]
+"""Told the version of each table that is looked at from now on, at first and whenever they are read anew."""
 
 _TRIES = 3
 _DAY = timedelta(days=1)
@@ -32,6 +36,7 @@ def verify(
     first: datetime | None = None,
     last: datetime | None = None,
     progress: Progress = lambda _done, _all: None,
+    looked: Looked = lambda _versions: None,
 ) -> Iterator[Break]:
     """What is broken, in the order of time; nothing: every law holds.
 
@@ -43,12 +48,16 @@ def verify(
         first: start of the first hour; None: the first that there is.
         last: start of the last hour; None: the last that there is.
         progress: called as days are done.
+        looked: called with the versions of all tables; again where breaks made it look at later ones.
 
     Raises:
         StoreError: a table cannot be read.
     """
-    yield from table_breaks(store)
+    versions: Versions = {table.name: store.version(table) for table in ALL}
+    looked(versions)
+    yield from table_breaks(store, versions)
     books = Books(store)
+    looked({**versions, **books.versions})
     span = books.span()
     if span is None:
         return
@@ -57,7 +66,10 @@ def verify(
     days = _days(first, last)
     progress(0, len(days))
     for done, day in enumerate(days, 1):
-        books, found = _day(books, day, first, last)
+        former = books
+        books, found = _day(former, day, first, last)
+        if books is not former:
+            looked({**versions, **books.versions})
         yield from found
         progress(done, len(days))
     if days:

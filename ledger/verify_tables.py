@@ -1,6 +1,6 @@
 """The laws that are asked of whole tables: schema, leadership, keys, and the bills' own totals."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 import polars as pl
@@ -15,8 +15,12 @@ from ledger.verify_books import Books
 from ledger.verify_law import Break, broken
 
 
-def table_breaks(store: Store) -> Iterator[Break]:
-    """Schema and leadership of each table, and keys of those that are not by hour.
+def table_breaks(store: Store, versions: Mapping[str, int | None]) -> Iterator[Break]:
+    """Schema and leadership of each table as it is now, and keys of those that are not by hour.
+
+    Args:
+        store: the ledger.
+        versions: of each table; rows are read at them.
 
     Raises:
         StoreError: a table cannot be read.
@@ -26,8 +30,9 @@ def table_breaks(store: Store) -> Iterator[Break]:
         facts = table_facts(store, table)
         if facts is not None:
             yield from _facts(table, facts, claimed)
-        if "hour_utc" not in table.schema:
-            yield from broken(law.KEYS, clock.twice(table, store.scan(table), table.key))
+        version = versions[table.name]
+        if "hour_utc" not in table.schema and version is not None:
+            yield from broken(law.KEYS, clock.twice(table, store.scan(table, version), table.key))
 
 
 def bill_breaks(books: Books, first: date, last: date) -> Iterator[Break]:

@@ -14,7 +14,7 @@ from exporters.http_secrets import Token
 from ledger.audit import AuditRow, Target, append
 from ledger.store import Store
 from ledger.store_errors import StoreError
-from ledger.tables import COST, USAGE
+from ledger.tables import ALL, COST, USAGE
 from tests.controller.agent_server import Agent
 from tests.controller.conforms import faults
 from tests.controller.site_rig import site
@@ -200,6 +200,13 @@ def test_the_laws_are_looked_at_over_the_window(rig):
     _, said = rig.get(f"/verify?{WINDOW}")
     assert (said["holds"], said["breaks"]) == (True, [])
     assert "time" in {law["law"] for law in said["laws"]}
+
+
+def test_what_was_verified_is_told_by_the_version_of_each_table(rig, store):
+    _, said = rig.get(f"/verify?{WINDOW}")
+    assert said["meta"]["versions"] == {table.name: store.version(table) for table in ALL}
+    assert said["meta"]["versions"]["cost"] is not None
+    assert said["meta"]["changed_meanwhile"] is False
 
 
 def test_budgets_are_told_with_their_state(rig):

@@ -15,7 +15,7 @@ from ledger.cost_keeper import CostKeeper
 from ledger.node_split import NodeSplit
 from ledger.rolldays import roll_days
 from ledger.store import Store
-from ledger.tables import BILLS, CHARGES, COST, INSTANCE_TYPES, NODE_HOURS, PRICES, PROFILE, USAGE, WORK
+from ledger.tables import ALL, BILLS, CHARGES, COST, INSTANCE_TYPES, NODE_HOURS, PRICES, PROFILE, USAGE, WORK
 from ledger.verify import pending_hours, verify
 from ledger.verify_law import LAWS, Break
 from tests.ledger.books_rig import DAY, HOUR, LINES, USD, books, deliver, line, rules
@@ -255,6 +255,26 @@ def test_lines_that_reach_beyond_the_range_count_with_the_part_that_lies_in_it(s
     assert laws(store, first=at(6), last=at(6)) == []
     change(store, COST, (pl.col("charge") == "tax") & (pl.col("hour_utc") == at(6)), effective_nano_usd=pl.lit(0))
     assert laws(store, first=at(6), last=at(6)) == ["lines", "charges"]
+
+
+def test_the_versions_that_were_looked_at_are_told(store):
+    told = []
+    assert list(verify(store, looked=told.append)) == []
+    assert told == [{table.name: store.version(table) for table in ALL}] * 2
+
+
+def test_a_break_that_a_later_version_mends_is_none_and_that_version_is_told(store):
+    """As when a booking was under way."""
+    right = store.scan(USAGE).collect()
+    change(store, USAGE, pl.col("account") == "active", gpu_ns=pl.col("gpu_ns") + 1)
+    told = []
+
+    def mend(done, _days):
+        if done == 0:
+            store.replace(USAGE, right, {})
+
+    assert [each.law for each in verify(store, progress=mend, looked=told.append)] == []
+    assert told[-1]["usage"] == store.version(USAGE) == told[0]["usage"] + 1
 
 
 def test_progress_is_told_by_day(store):
