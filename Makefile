@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+TEST_PROCESSES ?= auto
 
 .PHONY: help install up test check lint types floors generated generate bench clean
 
@@ -26,7 +27,7 @@ up: install ## measure this machine, or simulate one; serve page and metrics (op
 	@$(BIN)/wattledger up $(ARGS)
 
 test: install ## run the tests (a choice of them: ARGS="tests/cli -k config")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: lint types floors generated ## all four: lint, types, floors of the house, generated files
 

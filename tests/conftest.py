@@ -38,6 +38,23 @@ def find_tool(name: str) -> str:
     pytest.skip(f"{name} is not installed: apt-get install {package}")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest first, and in one process what shares a fixture: a file's tests, and all that use the cluster."""
+    items.sort(key=_turn)
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group("cluster" if _uses_cluster(item) else str(item.path)))
+
+
+def _turn(item: pytest.Item) -> int:
+    return 0 if _uses_cluster(item) else 1 if item.path.parent.name == "integration" else 2
+
+
+def _uses_cluster(item: pytest.Item) -> bool:
+    return item.path.parent.name == "cluster" or "cluster" in getattr(item, "fixturenames", ())
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("tool"):
         find_tool(*mark.args)
