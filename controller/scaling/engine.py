@@ -130,7 +130,8 @@ class Engine:
         return Tick(now, tuple(reports.values()), waiting=len(downs) - len(allowed))
 
     def _subjects(self) -> list[Subject]:
-        described = described_elsewhere(self._cluster.objects("Rollout")) if "Rollout" in self._kinds else frozenset()
+        rollouts = self._cluster.objects("Rollout") if "Rollout" in self._kinds else ()
+        described = described_elsewhere(rollouts)
         return list(
             subjects(
                 self._cluster,
