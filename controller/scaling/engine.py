@@ -67,8 +67,8 @@ class Policy:
     """Object, namespace, its GPUs, time."""
     lead: Callable[[Ref], timedelta]
     """How long before its window ends a workload is brought back."""
-    refusals: Callable[[Workload, Wish, datetime], Sequence[Refusal]]
-    """The guards; asked about downs only."""
+    refusals: Callable[[Sequence[tuple[Workload, Wish]], datetime], Mapping[Ref, tuple[Refusal, ...]]]
+    """The guards, asked about all downs of a look together; by the workload."""
     allowance: Callable[[datetime], int]
     """How many downs may be made now."""
     hold: Callable[[datetime], str]
@@ -106,7 +106,8 @@ class Engine:
         seen: set[Ref] = set()
         reports = [self._report(subject, now, seen) for subject in self._subjects()]
         reports += [self._orphan(each, now) for each in self._marked() if each.ref not in seen]
-        return [report for report in reports if report.wish.wished != "none" or report.step.action != "nothing"]
+        concerned = [each for each in reports if each.wish.wished != "none" or each.step.action != "nothing"]
+        return self._guarded(concerned, now)
 
     def tick(self, now: datetime) -> Tick:
         """One look, and what follows from it.
@@ -161,13 +162,19 @@ class Engine:
             lever = next((each for each in marked if RECORD in each.annotations), lever)
             workload = replace(workload, lever=lever)
         used.add(lever.ref)
-        step = self._decide(workload, wish, now)
-        refusals: tuple[Refusal, ...] = ()
-        if step.action == "down":
-            refusals = tuple(self._policy.refusals(workload, wish, now))
-            if held := self._policy.hold(now):
-                refusals = (*refusals, Refusal("breaker", held))
-        return Report(lever.ref, subject.seen.ref, wish, step, workload, refusals)
+        return Report(lever.ref, subject.seen.ref, wish, self._decide(workload, wish, now), workload)
+
+    def _guarded(self, reports: list[Report], now: datetime) -> list[Report]:
+        """Downs with what stands against them."""
+        downs = [(report.workload, report.wish) for report in reports if report.step.action == "down"]
+        refused: Mapping[Ref, tuple[Refusal, ...]] = self._policy.refusals(downs, now) if downs else {}
+        held = (Refusal("breaker", why),) if downs and (why := self._policy.hold(now)) else ()
+        return [
+            replace(report, refusals=(*refused.get(report.subject, ()), *held))
+            if report.step.action == "down"
+            else report
+            for report in reports
+        ]
 
     def _early(self, subject: Subject, wish: Wish, now: datetime) -> Wish:
         """The wish with the lead time in it: a down that ends so soon has ended."""

@@ -52,7 +52,7 @@ def make_engine(server: ToyServer, book=None, **policy):
     asked = {
         "wish": nightly(),
         "lead": lambda _ref: timedelta(0),
-        "refusals": lambda _workload, _wish, _now: (),
+        "refusals": lambda _downs, _now: {},
         "allowance": lambda _now: 100,
         "hold": lambda _now: "",
         **policy,

@@ -67,7 +67,7 @@ def test_a_policy_that_becomes_a_dry_run_still_brings_back_what_is_down(server):
 
 def test_a_guard_that_refuses_keeps_a_workload_up_and_never_one_down(server):
     ref = deployment(server)
-    refuse = {"refusals": lambda *_: (Refusal("activity", "its GPUs work"),)}
+    refuse = {"refusals": lambda downs, _: {down.ref: (Refusal("activity", "its GPUs work"),) for down, _ in downs}}
     tick = settle(make_engine(server, **refuse), INSIDE)
     assert (action(tick, ref), replicas(server, ref)) == ("down", 3)
     settle(make_engine(server), INSIDE)
