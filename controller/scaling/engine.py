@@ -17,7 +17,7 @@ from controller.scaling.decide import Step, decide, record_or_none
 from controller.scaling.kind import Kind
 from controller.scaling.model import NamespaceSeen, Ref, Refusal, Seen, Wish, Workload
 from controller.scaling.record import RECORD
-from controller.scaling.registry import described_elsewhere, managed_by, with_template
+from controller.scaling.registry import described_elsewhere, managed_by, size_refused, with_template
 
 _log = logging.getLogger(__name__)
 
@@ -188,6 +188,8 @@ class Engine:
 
     def _decide(self, workload: Workload, wish: Wish, now: datetime) -> Step:
         lever = workload.lever
+        if wish.wished == "down" and RECORD not in lever.annotations and (why := self._unfit(workload, wish)):
+            return Step("nothing", why)
         window, count = self._downs.get(lever.ref, (None, 0))
         return decide(
             lever,
@@ -198,6 +200,16 @@ class Engine:
             downs_before=count if window == wish.window else 0,
             instance_types=self._policy.instance_types([pod.node for pod in workload.pods if pod.node]),
         )
+
+    def _unfit(self, workload: Workload, wish: Wish) -> str:
+        """Why a workload cannot be put down to the wished size; empty: it can."""
+        kind, subject, number = self._kinds[workload.lever.ref.kind], workload.subject, wish.size.number or 0
+        if why := size_refused(kind, wish.size):
+            return why
+        replicas = subject.levers.get("replicas")
+        if workload.lever.ref != subject.ref and isinstance(replicas, int) and replicas < number:
+            return f"it runs {replicas}, and its autoscaler held at {number} would make it more"
+        return ""
 
     def _orphan(self, seen: Seen, now: datetime) -> Report:
         """An object that bears a record, and is not what would be written for any workload now: it comes back."""

@@ -282,6 +282,21 @@ def test_under_an_autoscaler_a_smaller_size_is_by_its_bounds(server):
     assert essence(server.objects[scaler]) == was
 
 
+def test_an_autoscaled_workload_below_the_size_is_not_raised_to_it(server):
+    ref, scaler = autoscaled(server)
+    bounds = dict(server.objects[scaler]["spec"])
+    server.edit(ref, {"spec": {"replicas": 1}})
+    tick = settle(make_engine(server, wish=nightly(Size(2))), INSIDE)
+    assert "would make it more" in tick.reports[0].step.why
+    assert (replicas(server, ref), server.objects[scaler]["spec"]) == (1, bounds)
+
+
+def test_a_kind_that_knows_no_size_between_says_so(server):
+    ref = server.add("CronJob", OBJECTS["CronJob"])
+    tick = settle(make_engine(server, wish=nightly(Size(1))), INSIDE)
+    assert (action(tick, ref), "runs or does not" in tick.reports[0].step.why) == ("nothing", True)
+
+
 def test_from_bounds_to_nothing_and_back_both_objects_are_as_they_were(server):
     ref, scaler = autoscaled(server)
     was = essence(server.objects[scaler]), essence(server.objects[ref])
