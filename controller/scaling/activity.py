@@ -20,14 +20,14 @@ from ledger.hours import hour_start
 
 _log = logging.getLogger(__name__)
 
-MOST_MINUTES = 120
+MOST_MINUTES = 1440
 """So far back it can be told whether GPUs worked."""
 FRESH_SECONDS = 60.0
 """Figures older than this are asked for again before a down is decided on them."""
 _LAG_NS = 15 * NS_PER_SECOND
 """A device may be read so much later than its node's clock has come, which says nothing of it."""
-_FORGOTTEN = timedelta(hours=KEPT_HOURS)
 _WORKED = timedelta(hours=24)
+_KEPT = timedelta(hours=KEPT_HOURS)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -122,6 +122,11 @@ class ActivityBook:
             last_s = known.worked.get(name_of(pod)) if known else None
         return last_s is not None and last_s > now.timestamp() - _WORKED.total_seconds()
 
+    def heard(self, now: datetime, seconds: float = 600.0) -> bool:
+        """Whether any agent was heard so lately."""
+        with self._lock:
+            return any((now - known.heard).total_seconds() <= seconds for known in self._nodes.values())
+
     def _pod(self, pod: PodSeen, now: datetime, minutes: int) -> Activity | None:
         with self._lock:
             known = self._nodes.get(pod.node)
@@ -141,11 +146,9 @@ class ActivityBook:
         if now - self._swept < timedelta(minutes=10):
             return
         self._swept = now
-        self._nodes = {node: known for node, known in self._nodes.items() if now - known.heard < _WORKED}
+        self._nodes = {node: known for node, known in self._nodes.items() if now - known.heard < _KEPT}
         oldest_s = now.timestamp() - _WORKED.total_seconds()
         for known in self._nodes.values():
-            if now - known.heard > _FORGOTTEN:
-                known.times = NodeTimes()
             known.worked = {pod: hour_s for pod, hour_s in known.worked.items() if hour_s > oldest_s}
 
 

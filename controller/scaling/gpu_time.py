@@ -17,8 +17,11 @@ from ledger.hours import hour_start
 
 SPACING_NS = 120 * NS_PER_SECOND
 """Moments of an hour are kept so far apart, and the newest, which bounds memory however often agents are asked."""
-KEPT_HOURS = 4
-"""The newest hour and those before it: two hours back from anywhere in it, and one to spare."""
+KEPT_HOURS = 26
+"""The newest hour and those before it: a day back from anywhere in it, and one to spare."""
+FINE_HOURS = 4
+"""Of so many the moments in them are kept; of those before only what they were as a whole."""
+_CROWDED = 64
 ACCOUNTED = "accounted"
 """The device's own clock: how far it was read."""
 _HELD = frozenset({Account.ACTIVE, Account.IDLE, Account.UNMEASURED})
@@ -69,11 +72,18 @@ class _Hour:
     """Moments of one hour, ascending: how far it was booked, and the figures in the order of ``index``."""
 
     index: dict[Meter, int] = field(default_factory=dict[Meter, int])
+    """Only grows, and is shared by hours that follow each other."""
     points: list[tuple[int, "array[int]"]] = field(default_factory=list[tuple[int, "array[int]"]])
     whole: bool = True
     """Whether the figures begin at the hour's start."""
     steps: int = 0
     shared: set[str] = field(default_factory=set[str])
+
+    @property
+    def is_lean(self) -> bool:
+        """Whether most of the index is still in use."""
+        used = sum(1 for ns in self.points[-1][1] if ns) if self.points else 0
+        return len(self.index) <= 2 * used + _CROWDED
 
     @property
     def ended(self) -> bool:
@@ -135,7 +145,10 @@ class NodeTimes:
         booked_ns = NS_PER_HOUR if document.get("closed") is True else number(document, "booked_ns")
         if booked_ns is None or hour_s <= self._newest_s() - KEPT_HOURS * 3600:
             return
-        hour = self._hours.setdefault(hour_s, _Hour())
+        hour = self._hours.get(hour_s)
+        if hour is None:
+            newest = self._hours.get(self._newest_s())
+            hour = self._hours[hour_s] = _Hour(newest.index if newest is not None and newest.is_lean else {})
         steps = document.get("clock_steps")
         count = len(cast("list[object]", steps)) if isinstance(steps, list) else 0
         if count > hour.steps:
@@ -146,8 +159,14 @@ class NodeTimes:
         figures, hour.shared = _figures(document)
         if not hour.add(booked_ns, figures):
             self._hours = {each: kept for each, kept in self._hours.items() if each >= hour_s}
-        for old in [each for each in self._hours if each <= self._newest_s() - KEPT_HOURS * 3600]:
+        self._thin(self._newest_s())
+
+    def _thin(self, newest_s: int) -> None:
+        for old in [each for each in self._hours if each <= newest_s - KEPT_HOURS * 3600]:
             del self._hours[old]
+        for old, hour in self._hours.items():
+            if old <= newest_s - FINE_HOURS * 3600:
+                del hour.points[:-1]
 
     def newest_ns(self) -> int | None:
         """Until when anything is known; Unix time of the node's clock."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.scaling.activity import ActivityBook
-from controller.scaling.gpu_time import KEPT_HOURS, SPACING_NS, NodeTimes
+from controller.scaling.gpu_time import FINE_HOURS, KEPT_HOURS, SPACING_NS, NodeTimes
 from tests.controller.scaling.guard_rig import at, hour, minutes, pod, worked, workload
 
 CHAT = workload(pod())
@@ -180,11 +180,27 @@ def test_an_hour_closed_again_replaces_the_former():
 
 def test_what_is_kept_is_bounded_however_often_an_agent_is_asked():
     times = NodeTimes()
-    for second in range(0, 8 * 3600, 60):
-        number, booked = divmod(second, 3600)
-        times.take(hour(number, *worked(0, booked / 60), booked=booked / 60))
-    assert len(times._hours) == KEPT_HOURS
-    assert max(len(each.points) for each in times._hours.values()) <= 3600 * 10**9 // SPACING_NS + 2
+    for minute in range(0, 40 * 60, 1):
+        number, booked = divmod(minute, 60)
+        pods = [minutes(booked, holder=f"ml/job-{number}-{count}/c", uuid=f"GPU-{count}") for count in range(8)]
+        times.take(
+            hour(number % 24, *pods, booked=booked)
+            | {"hour_utc": f"2026-11-{1 + number // 24:02}T{number % 24:02}:00:00Z"}
+        )
+    hours = [each for _, each in sorted(times._hours.items())]
+    assert len(hours) == KEPT_HOURS
+    assert [len(each.points) for each in hours[:-FINE_HOURS]] == [1] * (KEPT_HOURS - FINE_HOURS)
+    assert max(len(each.points) for each in hours) <= 3600 * 10**9 // SPACING_NS + 2
+    assert max(len(each.index) for each in hours) < 150
+
+
+def test_a_whole_day_is_told_by_its_hours():
+    book = ActivityBook()
+    for number in range(23):
+        book.take("n1", [hour(number, *worked(0, 60))], at(number) + timedelta(hours=1))
+    book.take("n1", [hour(23, *worked(12, 48))], at(23) + timedelta(hours=1))
+    found = book.of(CHAT, at(23) + timedelta(hours=1), 1440)
+    assert (found.active_ratio, found.covered_seconds) == (pytest.approx(12 / 1440), 86_400)
 
 
 def test_nodes_to_ask_are_those_whose_figures_are_old_short_or_missing():
@@ -205,7 +221,9 @@ def test_work_of_the_last_day_is_remembered():
 
 def test_a_node_that_is_silent_for_long_is_forgotten():
     book = heard((at(1), hour(0, *worked(0, 60))))
-    book.take("n2", [hour(12, *worked(0, 1), booked=1, node="n2")], at(12, 1))
+    assert book.heard(at(1, 9))
+    assert not book.heard(at(1, 11))
+    book.take("n2", [hour(12, *worked(0, 1), booked=1, node="n2")], at(1) + timedelta(hours=27))
     assert book.of(CHAT, at(12, 1), 30) is None
 
 
