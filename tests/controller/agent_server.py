@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from exporters.http_routes import JSON, Answer, Routes
 from exporters.http_server import serve_site
@@ -18,8 +19,10 @@ class Agent:
         self.change = 0
         self.closed = []
         self.open = None
+        self.state = None
         self.asked = []
-        self.server = serve_site(ServerSettings(listen="127.0.0.1:0"), Routes({"/v1/hours": self._hours}))
+        routes = {"/v1/hours": self._hours, "/v1/state": self._state}
+        self.server = serve_site(ServerSettings(listen="127.0.0.1:0"), Routes(routes))
 
     @property
     def url(self):
@@ -52,11 +55,18 @@ class Agent:
 
     def _hours(self, query, _headers):
         self.asked.append(query)
-        since = int(query.partition("%3A")[2] or 0)
-        hours = [document for change, document in self.closed if change > since]
+        if "change" in query:
+            since = int(query.partition("%3A")[2])
+            hours = [document for change, document in self.closed if change > since]
+        else:
+            oldest = unquote(query.partition("=")[2])
+            hours = [document for _, document in self.closed if document["hour_utc"] >= oldest]
         hours += [self.open] if self.open else []
         said = {"node": self.node, "source": self.source, "change": self.change, "hours": hours}
         return Answer(200, JSON, json.dumps(said).encode())
+
+    def _state(self, _query, _headers):
+        return Answer(200, JSON, json.dumps(self.state).encode())
 
 
 ROW = row("GPU-1", "active", 1_800_000_000_000, 5_000, price="")
