@@ -159,8 +159,11 @@ class KubeApi:
         *,
         seconds: int,
         stop: threading.Event | None = None,
+        silent_seconds: float | None = None,
     ) -> "Watch[T]":
         """The changes after ``resource_version``, for ``seconds``; close it.
+
+        One that says nothing for ``silent_seconds`` breaks off; see :meth:`Watch.limit_silence`.
 
         Raises:
             Unavailable: as :meth:`get`.
@@ -174,9 +177,9 @@ class KubeApi:
             fieldSelector=resource.field_selector,
             labelSelector=resource.label_selector,
         )
-        deadline = Deadline(seconds + _GRACE_SECONDS, stop)
+        deadline = Deadline(seconds + _GRACE_SECONDS, stop, silent_seconds)
         answer = self._transport.open("watch", resource.path, query, deadline)
-        return Watch(answer, self._server, resource, keep)
+        return Watch(answer, deadline, resource, keep, server=self._server)
 
     def _list_query(self, resource: Resource, resource_version: str, token: str) -> str:
         first = resource_version if not token else ""
@@ -213,8 +216,11 @@ class KubeApi:
 class Watch(Generic[T]):
     """A stream of changes."""
 
-    def __init__(self, answer: Answer, server: str, resource: Resource, keep: Callable[[JsonObject], T]) -> None:
+    def __init__(
+        self, answer: Answer, deadline: Deadline, resource: Resource, keep: Callable[[JsonObject], T], *, server: str
+    ) -> None:
         self._answer = answer
+        self._deadline = deadline
         self._server = server
         self._resource = resource
         self._keep = keep
@@ -222,6 +228,10 @@ class Watch(Generic[T]):
     def close(self) -> None:
         """End it."""
         self._answer.close()
+
+    def limit_silence(self, seconds: float) -> None:
+        """Break off once nothing came for so long. A server sends a bookmark a minute, once it knows of a version."""
+        self._deadline.silent_seconds = seconds
 
     def __iter__(self) -> Iterator[WatchEvent[T]]:
         """Each change, until the server ends the watch as it was told to.

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from collectors.clock import NS_PER_SECOND, Clock
-from collectors.errors import SourceError
+from collectors.errors import SourceError, Unsupported
 from collectors.kube_api import KubeApi, Resource
-from collectors.kube_errors import Busy, Expired, Malformed
+from collectors.kube_errors import Busy, Expired, Forbidden, Malformed
 from collectors.kube_json import JsonObject
 from collectors.kube_transport import Stopped
 
@@ -26,6 +26,24 @@ _Taken_contra = TypeVar("_Taken_contra", contravariant=True)
 
 WATCH_SECONDS = 240
 """Least length of a watch; up to a quarter more is added, so that a fleet's agents do not return together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a follower uses the server; as they stand they are those of a node's agent."""
+
+    watch_seconds: int = WATCH_SECONDS
+    from_store: bool = False
+    """Lists are read by pages, each from the store: memory stays bounded, where all nodes do not list at once."""
+    silent_seconds: float | None = None
+    """A watch on which something was heard breaks off after so long without a word; bookmarks come each minute."""
+    mute_seconds: float | None = None
+    """As ``silent_seconds`` where nothing was heard yet: old servers send no bookmark of what never changed for a
+    while."""
+    refused_seconds: float = 0.0
+    """Least wait after a missing right, which only a person gives."""
+    ends: bool = False
+    """Following ends where the server does not have the resource."""
 
 
 class Backoff:
@@ -79,6 +97,10 @@ class FollowState:
     heard_ns: int | None = None
     """When the server last said anything good."""
     error: str | None = None
+    forbidden: bool = False
+    """The error is a right that is missing."""
+    gone: bool = False
+    """The server does not have the resource, and following has ended."""
 
 
 class Follower(Generic[T]):
@@ -93,6 +115,7 @@ class Follower(Generic[T]):
         sink: Sink[T],
         clock: Clock,
         backoff: Backoff | None = None,
+        habits: Habits | None = None,
     ) -> None:
         self.state = FollowState()
         self._api = api
@@ -101,15 +124,16 @@ class Follower(Generic[T]):
         self._sink = sink
         self._clock = clock
         self._backoff = backoff or Backoff()
+        self._habits = habits or Habits()
         self._version: str | None = None
         """Where to watch on from; ``None`` when a list is due."""
-        self._list_from = "0"
+        self._list_from = "" if self._habits.from_store else "0"
         """What the next list may be as old as; from the server's memory at first, since all nodes may start at once."""
         self._told = False
 
     def run(self, stop: threading.Event) -> None:
-        """Follow until ``stop`` is set."""
-        while not stop.is_set():
+        """Follow until ``stop`` is set, or there is nothing to follow."""
+        while not stop.is_set() and not self.state.gone:
             wait_seconds = self._round(stop)
             if wait_seconds:
                 self._clock.wait(stop, int(wait_seconds * NS_PER_SECOND))
@@ -127,9 +151,17 @@ class Follower(Generic[T]):
             self._note(error)
         except SourceError as error:
             self._note(error)
-            if isinstance(error, Busy):
-                return max(self._backoff.next_seconds(), error.retry_after_seconds)
+            return self._pause_seconds(error)
         return self._backoff.next_seconds()
+
+    def _pause_seconds(self, error: SourceError) -> float:
+        if isinstance(error, Unsupported) and self._habits.ends:
+            self.state = replace(self.state, gone=True)
+            return 0.0
+        least = error.retry_after_seconds if isinstance(error, Busy) else 0.0
+        if isinstance(error, Forbidden):
+            least = self._habits.refused_seconds
+        return max(self._backoff.next_seconds(), least)
 
     def _list(self, stop: threading.Event) -> str:
         try:
@@ -139,22 +171,32 @@ class Follower(Generic[T]):
             self._list_from = ""
             raise
         self._sink.replace(listing.items)
-        self._list_from = listing.resource_version
+        self._remember(listing.resource_version)
         self.state = replace(self.state, synced=True)
         self._heard()
         return listing.resource_version
 
+    def _remember(self, version: str) -> None:
+        self._version = version
+        if not self._habits.from_store:
+            self._list_from = version
+
     def _watch(self, version: str, stop: threading.Event) -> float:
-        began_ns, seconds = self._clock.monotonic_ns(), self._backoff.spread(WATCH_SECONDS)
-        heard = False
-        with closing(self._api.watch(self._resource, self._keep, version, seconds=seconds, stop=stop)) as watch:
+        habits, heard = self._habits, False
+        began_ns, seconds = self._clock.monotonic_ns(), self._backoff.spread(habits.watch_seconds)
+        watching = self._api.watch(
+            self._resource, self._keep, version, seconds=seconds, stop=stop, silent_seconds=habits.mute_seconds
+        )
+        with closing(watching) as watch:
             self._heard()
             for event in watch:
+                if not heard and habits.silent_seconds is not None:
+                    watch.limit_silence(habits.silent_seconds)
                 if event.item is not None and event.kind == "DELETED":
                     self._sink.remove(event.item)
                 elif event.item is not None:
                     self._sink.put(event.item)
-                self._version = self._list_from = event.resource_version
+                self._remember(event.resource_version)
                 self._backoff.reset()
                 self._heard()
                 heard = True
@@ -169,11 +211,11 @@ class Follower(Generic[T]):
         if self._told:
             _log.info("%s is followed again", self._resource.path)
             self._told = False
-        self.state = replace(self.state, heard_ns=self._clock.monotonic_ns(), error=None)
+        self.state = replace(self.state, heard_ns=self._clock.monotonic_ns(), error=None, forbidden=False)
 
     def _note(self, error: SourceError) -> None:
         # a version that is too old is what every long absence ends with
         if not self._told and not isinstance(error, Expired):
             _log.warning("following %s: %s", self._resource.path, error)
             self._told = True
-        self.state = replace(self.state, error=str(error))
+        self.state = replace(self.state, error=str(error), forbidden=isinstance(error, Forbidden))

@@ -35,18 +35,35 @@ class Stopped(Unavailable):
 
 
 class Deadline:
-    """When a request has to be done, or to be given up before."""
+    """When a request has to be done, or to be given up before.
 
-    def __init__(self, seconds: float, stop: threading.Event | None = None) -> None:
-        self._ends = time.monotonic() + seconds
+    Args:
+        seconds: for the whole of it.
+        stop: gives up when set.
+        silent_seconds: between two pieces of what is answered; may be set anew at any time.
+    """
+
+    def __init__(
+        self, seconds: float, stop: threading.Event | None = None, silent_seconds: float | None = None
+    ) -> None:
+        self.silent_seconds = silent_seconds
+        self._heard = time.monotonic()
+        self._ends = self._heard + seconds
         self._stop = stop
+
+    def heard(self) -> None:
+        """A piece has come."""
+        self._heard = time.monotonic()
 
     def check(self) -> None:
         """Raise ``TimeoutError`` when time is up and ``Stopped`` when the agent ends."""
         if self._stop is not None and self._stop.is_set():
             raise Stopped("the agent is stopping")
-        if time.monotonic() >= self._ends:
+        now = time.monotonic()
+        if now >= self._ends:
             raise TimeoutError("no whole answer in time")
+        if self.silent_seconds is not None and now >= self._heard + self.silent_seconds:
+            raise TimeoutError(f"silent for {self.silent_seconds:.0f} s")
 
 
 class _Buffer(Protocol):
@@ -67,9 +84,11 @@ class _PatientReader(io.RawIOBase):
         while True:
             self._deadline.check()
             try:
-                return self._connected.recv_into(cast("memoryview", buffer))
+                size = self._connected.recv_into(cast("memoryview", buffer))
             except TimeoutError:
                 continue
+            self._deadline.heard()
+            return size
 
 
 class _PatientSocket:
@@ -147,7 +166,7 @@ class Answer:
             while chunk := self._response.read1(_CHUNK_BYTES):
                 yield chunk
         except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(f"{self._what} broke off {self._path} ({type(error).__name__})") from error
+            raise Unavailable(f"{self._what} broke off {self._path} ({said_of(error)})") from error
 
 
 class Transport:
@@ -229,6 +248,11 @@ class Transport:
             reasons=reasons_of(said),
             retry_after=response.headers.get("Retry-After", ""),
         )
+
+
+def said_of(error: Exception) -> str:
+    """The error's kind, and what it says where that is ours."""
+    return f"TimeoutError: {error}" if type(error) is TimeoutError else type(error).__name__
 
 
 def status_of(body: bytes) -> JsonObject:

@@ -266,7 +266,7 @@ def test_a_server_that_trickles_is_given_up_at_the_deadline():
         thread = threading.Thread(target=trickle, args=(listening, done))
         thread.start()
         api = KubeApi(KubeEndpoint(f"http://127.0.0.1:{listening.getsockname()[1]}"), timeout_seconds=0.3)
-        with pytest.raises(Unavailable, match=r"broke off /api/v1/pods \(TimeoutError\)"):
+        with pytest.raises(Unavailable, match=r"broke off /api/v1/pods \(TimeoutError: no whole answer in time\)"):
             api.list(RESOURCE, keep)
         done.set()
         thread.join()
