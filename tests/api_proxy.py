@@ -210,7 +210,7 @@ class ApiProxy:
 
     @property
     def open_watches(self) -> int:
-        return len(self._watches)
+        return len(self._watches) // 2  # the two ends of each
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         proxy = self

@@ -9,6 +9,7 @@ from collectors.clock import NS_PER_SECOND
 from collectors.kube_errors import Malformed
 from collectors.kube_json import child, number, strings, text
 from controller.scaling.model import Readiness, Ref, Seen
+from tests.cluster.waiting import wait_until
 
 
 class HandClock:
@@ -92,3 +93,22 @@ def deployment(name="web", replicas=3):
 
 def folder(namespace, plural="deployments", group="apps/v1"):
     return f"/apis/{group}/namespaces/{namespace}/{plural}"
+
+
+def crd(kind, version="v1"):
+    """A CRD that takes anything."""
+    names = {"kind": kind.name, "plural": kind.plural, "singular": kind.name.lower()}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [{"name": version, "served": True, "storage": True, "schema": schema}]
+    spec = {"group": kind.group, "scope": "Namespaced", "names": names, "versions": versions}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{kind.group}"},
+        "spec": spec,
+    }
+
+
+def until(condition, seconds=30):
+    """Returns once ``condition`` holds."""
+    wait_until(condition, seconds, "what the test waits for", poll=0.02)

@@ -1,0 +1,66 @@
+import pytest
+
+from controller.scaling.trimmed import counts, node_seen, pod_seen
+
+
+def pod(status, spec=None, **meta):
+    metadata = {"name": "web-abc-x", "namespace": "ml", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"metadata": metadata | meta, "spec": spec or {}, "status": status}
+
+
+def condition(kind, status, **more):
+    return {"type": kind, "status": status, **more}
+
+
+@pytest.mark.parametrize(
+    ("status", "waiting"),
+    [
+        (
+            {
+                "phase": "Pending",
+                "conditions": [
+                    condition("PodScheduled", "False", reason="Unschedulable", message="0/3 nodes: no nvidia.com/gpu")
+                ],
+            },
+            "Unschedulable: 0/3 nodes: no nvidia.com/gpu",
+        ),
+        (
+            {
+                "phase": "Pending",
+                "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}],
+            },
+            "ErrImagePull: not found",
+        ),
+        (
+            {"phase": "Running", "containerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]},
+            "CrashLoopBackOff",
+        ),
+        ({"phase": "Pending"}, ""),
+        ({"phase": "Running", "conditions": [condition("Ready", "True")]}, ""),
+    ],
+)
+def test_why_a_pod_does_not_run_is_kept(status, waiting):
+    assert pod_seen(pod(status)).waiting == waiting
+
+
+def test_a_pod_that_has_ended_is_not_ready_and_not_kept():
+    ended = pod_seen(pod({"phase": "Succeeded", "conditions": [condition("Ready", "True")]}))
+    assert (ended.ready, counts(ended)) == (False, False)
+
+
+def test_a_pods_workload_is_told_by_its_owner():
+    owner = {"kind": "ReplicaSet", "name": "web-abc", "controller": True}
+    seen = pod_seen(pod({}, ownerReferences=[owner], labels={"pod-template-hash": "abc"}))
+    assert seen.workload == ("Deployment", "ml", "web")
+
+
+def test_a_pod_whose_requests_cannot_be_read_counts_as_without_gpus():
+    odd = {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "many"}}}]}
+    assert pod_seen(pod({}, odd)).gpus == 0
+
+
+def test_a_node_is_told_by_its_labels_and_what_it_has_to_give():
+    labels = {"node.kubernetes.io/instance-type": "p5.48xlarge", "karpenter.sh/capacity-type": "spot"}
+    status = {"allocatable": {"cpu": "8", "nvidia.com/gpu": "7", "nvidia.com/mig-1g.10gb": "2", "memory": "1Gi"}}
+    node = node_seen({"metadata": {"name": "n", "labels": labels}, "status": status})
+    assert (node.instance_type, node.capacity_type, node.gpus) == ("p5.48xlarge", "spot", 9)
