@@ -189,7 +189,7 @@ class BillIntake:
         own = sorted({*former["bill_id"], *ids.values(), *half})
         replaced = self._replaced(register, delivery, staged, own)
         months = sorted({*staged.months, *former["month"], *half.values()})
-        rows = staged.rows(ids)
+        rows = staged.rows(ids, coded=True)
         self._refuse_lines_booked(register, delivery, rows, months, [*own, *replaced])
         self._store.replace(CHARGES, rows, {"month": months, "bill_id": sorted({*own, *replaced})})
         gone = pl.concat([former, register.refused(delivery), register.rows.filter(pl.col("bill_id").is_in(replaced))])

@@ -56,23 +56,23 @@ class Staged:
     months: Mapping[date, BillSums]
     hashes: pl.Series
 
-    def rows(self, bill_ids: Mapping[date, str]) -> pl.LazyFrame:
-        """CHARGES rows, the rounding lines among them; lines of one content are numbered in the file's order."""
-        twice = (
-            self.hashes.alias(HASH)
-            .to_frame()
-            .with_row_index("__n")
-            .filter(pl.col(HASH).is_duplicated())
-            .with_columns(place=pl.col("__n").rank("ordinal").over(HASH))
-            .filter(pl.col("place") > 1)
-            .select("__n", "place")
+    def rows(self, bill_ids: Mapping[date, str], *, coded: bool = False) -> pl.LazyFrame:
+        """CHARGES rows, the rounding lines among them; lines of one content are numbered in the file's order.
+
+        Args:
+            bill_ids: of each month.
+            coded: facts are ``Enum`` where all of them are known: each text is looked up and written once.
+        """
+        rounding = pl.DataFrame(
+            [_rounding_line(month, bill_ids[month], sums) for month, sums in self.months.items()], schema=CHARGES.schema
         )
-        lines = pl.concat(self._lines())
+        codes = self._codes(rounding) if coded else {}
+        lines = pl.concat(self._lines(codes))
+        twice = self._twice()
+        place = pl.lit("")
         if twice.height:
             lines = lines.join(twice.lazy(), on="__n", how="left", maintain_order="left")
             place = pl.when(pl.col("place").is_null()).then(pl.lit("")).otherwise(pl.format("-{}", "place"))
-        else:
-            place = pl.lit("")
         booked = lines.select(
             *_FIGURES,
             *FACT_COLUMNS,
@@ -80,18 +80,37 @@ class Staged:
             bill_id=pl.coalesce(pl.when(month=month).then(pl.lit(bill)) for month, bill in bill_ids.items()),
             line_id=pl.col(HASH).cast(pl.String) + place,
         )
-        rounding = [_rounding_line(month, bill_ids[month], sums) for month, sums in self.months.items()]
-        return pl.concat([booked.select(list(CHARGES.schema)), pl.DataFrame(rounding, schema=CHARGES.schema).lazy()])
+        return pl.concat([booked.select(list(CHARGES.schema)), rounding.with_columns(_coded(codes)).lazy()])
 
-    def _lines(self) -> Iterator[pl.LazyFrame]:
+    def _twice(self) -> pl.DataFrame:
+        """Lines whose content came before: ``__n``, and which of its equals it is, from 2."""
+        ordered = self.hashes.sort()
+        equal = ordered.filter(ordered == ordered.shift(1)).unique()
+        return (
+            self.hashes.alias(HASH)
+            .to_frame()
+            .with_row_index("__n")
+            .filter(pl.col(HASH).is_in(equal.implode()))
+            .with_columns(place=pl.col("__n").rank("ordinal").over(HASH))
+            .filter(pl.col("place") > 1)
+            .select("__n", "place")
+        )
+
+    def _codes(self, rounding: pl.DataFrame) -> dict[str, pl.Enum]:
+        if any(part.whole for part in self.parts):
+            return {}
+        texts = [name for name in FACT_COLUMNS if CHARGES.schema[name] == pl.String]
+        return {name: pl.Enum(pl.concat([self.kinds[name], rounding[name]]).unique()) for name in texts}
+
+    def _lines(self, codes: Mapping[str, pl.Enum]) -> Iterator[pl.LazyFrame]:
         """Stretches of parts of one form, in order, with each line's place among all."""
-        facts = self.kinds.lazy().select(KIND, *FACT_COLUMNS)
+        facts = self.kinds.lazy().select(KIND, *FACT_COLUMNS).with_columns(_coded(codes))
         first = 0
         for whole, stretch in groupby(self.parts, lambda part: part.whole):
             parts = list(stretch)
             paths = [part.path for part in parts]
             lines = pl.scan_ipc(paths, row_index_name="__n", row_index_offset=first, glob=False)
-            lines = lines if whole else lines.join(facts, on=KIND, how="left")
+            lines = lines if whole else lines.join(facts, on=KIND, how="left", maintain_order="left")
             yield lines.select("__n", HASH, *_FIGURES, *FACT_COLUMNS)
             first += sum(part.lines for part in parts)
 
@@ -141,6 +160,10 @@ def stage(files: Sequence[BillFile], reading: Reading, folder: Path, dialect: Di
             )
     facts = kinds.known if kinds.known is not None else pl.DataFrame(schema=_NO_KINDS)
     return Staged(first.name, tuple(parts), facts, dict(sums), pl.concat(hashes, rechunk=True))
+
+
+def _coded(codes: Mapping[str, pl.Enum]) -> list[pl.Expr]:
+    return [pl.col(name).cast(code) for name, code in codes.items()]
 
 
 def _put_down(rows: pl.DataFrame, path: Path) -> Part:

@@ -1,8 +1,10 @@
 """One Delta table by its address: opened, made, written, checkpointed. It knows nothing of epochs."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import polars as pl
@@ -14,7 +16,17 @@ from deltalake.transaction import AddAction, RemoveAction
 from ledger.store_disk import has_commit, has_table, is_local, log_state, settle
 from ledger.store_errors import StoreError, explained
 from ledger.store_migrate import SCHEMA, Migrations, schema_of
-from ledger.store_parquet import ROWS_A_GROUP, all_match, files_of, folder_of, pruned_by, removals, write_files
+from ledger.store_parquet import (
+    ROWS_A_GROUP,
+    all_match,
+    files_of,
+    folder_of,
+    pruned_by,
+    refuse_outside,
+    removals,
+    stream_files,
+    write_files,
+)
 from ledger.store_where import Where, expression, predicate
 from ledger.tables import Table, conform, empty
 
@@ -174,13 +186,12 @@ def rows_of(handle: DeltaTable) -> pl.LazyFrame:
 
 def append(table: Table, handle: DeltaTable, rows: Rows, commit: CommitProperties) -> None:
     """Add rows."""
-    folder, ready = folder_of(handle), _ready(table, rows)
-    if folder is not None and isinstance(ready, pl.DataFrame):
-        _commit_files(handle, ready, write_files(table, folder, ready), [], commit)
+    if folder := folder_of(handle):
+        _commit_files(handle, _written(table, folder, rows, {}), [], commit)
         return
     write_delta(
         handle,
-        ready,
+        _ready(table, rows),
         mode="append",
         target_file_size=BYTES_A_FILE,
         writer_properties=_writer(table),
@@ -195,17 +206,15 @@ def overwrite(table: Table, handle: DeltaTable, rows: Rows, commit: CommitProper
     Raises:
         ValueError: a row does not match itself.
     """
-    folder, ready = folder_of(handle), _ready(table, rows)
-    if folder is not None and isinstance(ready, pl.DataFrame):
+    if folder := folder_of(handle):
         files = files_of(table, handle, where)
         if all_match(table, folder, files, where):
-            _refuse_outside(table, ready, where)
             gone = removals(folder, files)
-            _commit_files(handle, ready, write_files(table, folder, ready), gone, commit)
+            _commit_files(handle, _written(table, folder, rows, where), gone, commit)
             return
     write_delta(
         handle,
-        ready,
+        _ready(table, rows),
         mode="overwrite",
         predicate=predicate(table, where),
         target_file_size=BYTES_A_FILE,
@@ -247,23 +256,31 @@ def _ready(table: Table, rows: Rows) -> pl.DataFrame | _Stream:
     return conform(table, rows).collect_batches(lazy=True, maintain_order=True, engine="streaming")
 
 
-def _refuse_outside(table: Table, rows: pl.DataFrame, where: Where) -> None:
-    matches = expression(table, where).fill_null(value=False).all()
-    if not rows.select(matches).item():
-        raise StoreError(
-            f"cannot write {table.name}: rows lie outside of what they were to replace: a fault of the program,"
-            f" report it with this line ({predicate(table, where)})"
-        )
+def _written(table: Table, folder: Path, rows: Rows, where: Where) -> list[AddAction]:
+    """What a commit is to add.
+
+    Raises:
+        StoreError: a row lies outside of what they are to replace.
+    """
+    if isinstance(rows, pl.LazyFrame):
+        return stream_files(table, folder, conform(_with_codes(table, rows), rows), where)
+    ready = conform(table, rows.lazy()).collect()
+    refuse_outside(table, where, ready.select(expression(table, where).fill_null(value=False).all()).item())
+    return write_files(table, folder, ready)
+
+
+def _with_codes(table: Table, rows: pl.LazyFrame) -> Table:
+    """The table as these rows have it: text that is an ``Enum`` stays one, and is written with its dictionary."""
+    have = rows.collect_schema()
+    codes = {name: have[name] for name in have if isinstance(have[name], pl.Enum) and name in table.schema}
+    return replace(table, schema=pl.Schema({**table.schema, **codes}))
 
 
 def _commit_files(
-    handle: DeltaTable,
-    rows: pl.DataFrame,
-    added: Sequence[AddAction],
-    gone: Sequence[RemoveAction],
-    commit: CommitProperties,
+    handle: DeltaTable, added: Sequence[AddAction], gone: Sequence[RemoveAction], commit: CommitProperties
 ) -> None:
-    told = {"num_added_rows": rows.height, "num_added_files": len(added), "num_removed_files": len(gone)}
+    rows = sum(json.loads(each.stats)["numRecords"] for each in added)
+    told = {"num_added_rows": rows, "num_added_files": len(added), "num_removed_files": len(gone)}
     commit.custom_metadata = {**(commit.custom_metadata or {}), "operationMetrics": told}
     handle.create_write_transaction(
         [*added, *gone],

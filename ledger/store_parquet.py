@@ -6,18 +6,20 @@ Owns no commit: what is written here counts once a commit names it. Must never g
 import json
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Literal, TypedDict
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+from ledger.store_errors import StoreError
 from ledger.store_where import Where, expression, predicate, with_days
 from ledger.tables import Table
 
@@ -54,16 +56,66 @@ def write_files(table: Table, folder: Path, rows: pl.DataFrame) -> list[AddActio
     """
     token = secrets.token_hex(16)
     parts = list(_parts(table, rows))
-    paths = [folder / _place(values) / f"part-{at:05}-{token}.zstd.parquet" for at, (values, _) in enumerate(parts)]
-    try:
+    paths = [folder / _place(values) / _file(at, token) for at, (values, _) in enumerate(parts)]
+    with _taken_away_on_failure(folder, token):
         for path in paths:
             path.parent.mkdir(exist_ok=True)
         pl.collect_all(
             [_sink(table, part, path) for path, (_, part) in zip(paths, parts, strict=True)], engine="streaming"
         )
-        return [_add(table, folder, path, *part) for path, part in zip(paths, parts, strict=True)]
+        return [
+            _add(folder, path, values, _stats(table, part.lazy()))
+            for path, (values, part) in zip(paths, parts, strict=True)
+        ]
+
+
+def stream_files(table: Table, folder: Path, rows: pl.LazyFrame, where: Where) -> list[AddAction]:
+    """As :func:`write_files`, of rows that are never held whole.
+
+    Args:
+        table: The table.
+        folder: The table's directory.
+        rows: With the table's columns; text that is an ``Enum`` is written with its dictionary, and reads as text.
+        where: What each row has to match.
+
+    Raises:
+        StoreError: one does not; what was written is taken away.
+        OSError: they cannot be written; likewise.
+        polars.exceptions.PolarsError: likewise.
+    """
+    token = secrets.token_hex(16)
+    texts = {name: dtype for name, dtype in table.schema.items() if name not in table.partition}
+    target = pl.PartitionBy(
+        folder,
+        key=[pl.col(name) for name in table.partition] or None,
+        include_key=False if table.partition else None,
+        file_path_provider=lambda of: str(_place(_texts_of(of.partition_keys)) / _file(of.index_in_partition, token)),
+        approximate_bytes_per_file=None,
+    )
+    with _taken_away_on_failure(folder, token):
+        rows.sink_parquet(target, mkdir=True, engine="streaming", **_format(pl.DataFrame(schema=texts)))
+        files = sorted(path.relative_to(folder).as_posix() for path in _written(folder, token))
+        refuse_outside(table, where, not files or not where or _each_matches(table, folder, files, where))
+        return [
+            _add(folder, folder / file, _values(file), _stats(table, pl.scan_parquet(folder / file, glob=False)))
+            for file in files
+        ]
+
+
+def _file(number: int, token: str) -> str:
+    return f"part-{number:05}-{token}.zstd.parquet"
+
+
+def _written(folder: Path, token: str) -> Iterator[Path]:
+    return folder.rglob(f"*-{token}.zstd.parquet")
+
+
+@contextmanager
+def _taken_away_on_failure(folder: Path, token: str) -> Generator[None]:
+    try:
+        yield
     except BaseException:
-        for path in paths:
+        for path in list(_written(folder, token)):
             with suppress(OSError):
                 path.unlink()
         raise
@@ -82,9 +134,13 @@ def all_match(table: Table, folder: Path, files: Sequence[str], where: Where) ->
         OSError: they cannot be read.
         polars.exceptions.PolarsError: likewise.
     """
+    return (
+        not files or set(with_days(table, where)) <= set(table.partition) or _each_matches(table, folder, files, where)
+    )
+
+
+def _each_matches(table: Table, folder: Path, files: Sequence[str], where: Where) -> bool:
     asked = {name: table.schema[name] for name in with_days(table, where)}
-    if not files or set(asked) <= set(table.partition):
-        return True
     rows = pl.scan_parquet(
         [folder / file for file in files],
         glob=False,
@@ -93,7 +149,21 @@ def all_match(table: Table, folder: Path, files: Sequence[str], where: Where) ->
         hive_schema={name: table.schema[name] for name in table.partition} or None,
         extra_columns="ignore",
     )
-    return rows.filter(~expression(table, where).fill_null(value=False)).head(1).collect().is_empty()
+    outside = rows.filter(~expression(table, where).fill_null(value=False)).head(1)
+    return outside.collect(engine="streaming").is_empty()
+
+
+def refuse_outside(table: Table, where: Where, inside: bool) -> None:  # noqa: FBT001  (the one thing it is told)
+    """Nothing, where the rows are inside of what they are to replace.
+
+    Raises:
+        StoreError: they are not.
+    """
+    if not inside:
+        raise StoreError(
+            f"cannot write {table.name}: rows lie outside of what they were to replace: a fault of the program,"
+            f" report it with this line ({predicate(table, where)})"
+        )
 
 
 def removals(folder: Path, files: Sequence[str]) -> list[RemoveAction]:
@@ -112,6 +182,10 @@ def removals(folder: Path, files: Sequence[str]) -> list[RemoveAction]:
 
 def _values(file: str) -> dict[str, str | None]:
     return {name: value for name, _, value in (step.partition("=") for step in file.split("/")[:-1])}
+
+
+def _texts_of(keys: pl.DataFrame) -> dict[str, str | None]:
+    return {name: str(value) for name, value in keys.row(0, named=True).items()} if keys.width else {}
 
 
 def _place(values: dict[str, str | None]) -> Path:
@@ -140,14 +214,24 @@ def _sink(table: Table, part: pl.DataFrame, path: Path) -> pl.LazyFrame:
     texts = [part[name] for name, dtype in part.schema.items() if dtype == pl.String and name not in pruned_by(table)]
     with ThreadPoolExecutor() as pool:
         encoded = part.with_columns(pool.map(_encoded, texts))
-    return encoded.lazy().sink_parquet(
-        path,
-        compression="zstd",
-        compression_level=1,
-        row_group_size=ROWS_A_GROUP,
-        metadata={_SCHEMA_KEY: _schema_text(part)},
-        lazy=True,
-    )
+    return encoded.lazy().sink_parquet(path, lazy=True, **_format(part))
+
+
+class _Format(TypedDict):
+    compression: Literal["zstd"]
+    compression_level: int
+    row_group_size: int
+    metadata: dict[str, str]
+
+
+def _format(part: pl.DataFrame) -> _Format:
+    """How a file with that frame's columns is written."""
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "row_group_size": ROWS_A_GROUP,
+        "metadata": {_SCHEMA_KEY: _schema_text(part)},
+    }
 
 
 def _schema_text(part: pl.DataFrame) -> str:
@@ -174,7 +258,7 @@ def _as_enum(texts: pl.Series) -> pl.Series:
     return texts.cast(pl.Enum(texts.unique().drop_nulls()))
 
 
-def _add(table: Table, folder: Path, path: Path, values: dict[str, str | None], part: pl.DataFrame) -> AddAction:
+def _add(folder: Path, path: Path, values: dict[str, str | None], stats: str) -> AddAction:
     about = path.stat()
     return AddAction(
         path=path.relative_to(folder).as_posix(),
@@ -182,19 +266,26 @@ def _add(table: Table, folder: Path, path: Path, values: dict[str, str | None], 
         partition_values=values,
         modification_time=about.st_mtime_ns // 1_000_000,
         data_change=True,
-        stats=_stats(table, part),
+        stats=stats,
     )
 
 
-def _stats(table: Table, part: pl.DataFrame) -> str:
-    columns = [part[name] for name in pruned_by(table)]
-    bounds = [(column.name, column.min(), column.max()) for column in columns if column.null_count() < len(column)]
+def _stats(table: Table, part: pl.LazyFrame) -> str:
+    names = pruned_by(table)
+    told = part.select(
+        pl.len().alias("rows"),
+        *(pl.col(name).min().alias(f"least_{name}") for name in names),
+        *(pl.col(name).max().alias(f"greatest_{name}") for name in names),
+        *(pl.col(name).null_count().alias(f"nulls_{name}") for name in names),
+    )
+    row = told.collect(engine="streaming").row(0, named=True)
+    bounded = [name for name in names if row[f"nulls_{name}"] < row["rows"]]
     return json.dumps(
         {
-            "numRecords": part.height,
-            "minValues": {name: _json(least) for name, least, _ in bounds},
-            "maxValues": {name: _json(greatest) for name, _, greatest in bounds},
-            "nullCount": {column.name: column.null_count() for column in columns},
+            "numRecords": row["rows"],
+            "minValues": {name: _json(row[f"least_{name}"]) for name in bounded},
+            "maxValues": {name: _json(row[f"greatest_{name}"]) for name in bounded},
+            "nullCount": {name: row[f"nulls_{name}"] for name in names},
         }
     )
 

@@ -409,23 +409,15 @@ def empty(table: Table) -> pl.DataFrame:
     return pl.DataFrame(schema=table.schema)
 
 
-def conform(table: Table, frame: pl.LazyFrame, *, keep_codes: bool = False) -> pl.LazyFrame:
+def conform(table: Table, frame: pl.LazyFrame) -> pl.LazyFrame:
     """The frame with the table's columns in their order and types; a column that it lacks is null.
-
-    Args:
-        table: The table.
-        frame: Its rows.
-        keep_codes: Text that is an ``Enum`` stays one, for a writer that writes it as text.
 
     Raises:
         polars.exceptions.InvalidOperationError: on collection, where a value does not fit its type.
     """
-    have = frame.collect_schema()
-    coded = {name for name, dtype in have.items() if keep_codes and isinstance(dtype, pl.Enum)}
+    have = frame.collect_schema().names()
     columns = [
         (pl.col(name) if name in have else pl.lit(None)).cast(dtype, strict=True).alias(name)
-        if name not in coded or dtype != pl.String
-        else pl.col(name)
         for name, dtype in table.schema.items()
     ]
     return frame.select(columns)
