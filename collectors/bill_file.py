@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
 
 import polars as pl
 
@@ -25,6 +24,7 @@ BLOCK = 1 << 25
 ROW = "__row"
 """Column with the row's number in the file, from 0."""
 
+_Stream = io.BufferedReader | gzip.GzipFile | io.BytesIO
 _NULLS = ["", "NULL", "null"]
 _AGAIN = "the file is cut off or damaged; deliver it again"
 _LONGEST_RECORD = 8
@@ -87,12 +87,14 @@ class BillFile:
     def _csv_batches(self, wanted: Sequence[str], uncut: Collection[str]) -> Iterator[pl.DataFrame]:
         own = [name for name in self.names if name not in self.complete]
         row, line, last = 0, 0, b"\n"
+        # a header of our own: without one the first row would say how many columns there are
+        header = ",".join(f"c{place}" for place in range(len(own))).encode() + b"\n"
         with _opened(self.path, packed=self.packed) as stream:
-            records = _records(stream, self.name)
+            records = _records(stream, self.name, header)
             line += next(records).count(b"\n")
             for block in records:
                 rows = self._rows_of(block, own, line).with_row_index(ROW, row)
-                row, line, last = row + rows.height, line + block.count(b"\n"), block[-1:]
+                row, line, last = row + rows.height, line + block.count(b"\n") - 1, block[-1:]
                 empty = pl.all_horizontal(pl.col(own).is_null())
                 yield rows.filter(~empty).with_columns(**self._completed()).select(ROW, *wanted)
         if last not in b"\r\n" and own[-1] in uncut:
@@ -102,23 +104,21 @@ class BillFile:
             )
 
     def _rows_of(self, block: bytes, own: Sequence[str], line: int) -> pl.DataFrame:
-        """The rows of a block that begins after so many lines.
+        """The rows of a block, which has a header of our own, and begins after so many lines.
 
         Raises:
             BillRefused: some have too few or too many cells, or cannot be read.
         """
         try:
-            # a header of our own: without one the first row would say how many columns there are
-            header = ",".join(f"c{place}" for place in range(len(own))).encode() + b"\n"
-            rows = pl.read_csv(header + block, infer_schema=False, null_values=_NULLS)
+            rows = pl.read_csv(block, infer_schema=False, null_values=_NULLS)
         except pl.exceptions.PolarsError as error:
-            why = _first_fault(block, len(own), line) or _first_line(error)
+            why = _first_fault(block, len(own), line - 1) or _first_line(error)
             raise BillRefused(f"{self.name}: {why}; {_AGAIN}") from error
         rows.columns = list(own)
         if len(own) > 1:
             inside = rows.select(pl.sum_horizontal(pl.all().str.count_matches(",", literal=True).sum())).item()
-            missing = rows.height * (len(own) - 1) + inside - block.count(b",")
-            if missing and (fault := _first_fault(block, len(own), line)):
+            missing = (rows.height + 1) * (len(own) - 1) + inside - block.count(b",")
+            if missing and (fault := _first_fault(block, len(own), line - 1)):
                 raise BillRefused(f"{self.name}: {fault}; {_AGAIN}")
         return rows
 
@@ -153,46 +153,62 @@ def open_bill(path: Path, name: str, complete: Mapping[str, str] | None = None) 
     return BillFile(path, name, parquet, packed, (*names, *more), more)
 
 
-def _opened(path: Path, *, packed: bool) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb")
+def _opened(path: Path, *, packed: bool) -> _Stream:
+    return gzip.open(path) if packed else path.open("rb")
 
 
-def _text(stream: IO[bytes]) -> io.TextIOWrapper:
+def _text(stream: _Stream) -> io.TextIOWrapper:
     """Bytes that are not UTF-8 come as what cannot be encoded again, so that their line can be told."""
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _records(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    """The header's bytes, then blocks of whole records. A line end within quotes ends no record.
+def _records(stream: _Stream, name: str, before: bytes = b"") -> Iterator[bytes]:
+    """The header's bytes, then blocks of whole records, each with these bytes before it. A line end within quotes ends
+    no record.
 
     Raises:
         BillRefused: gzip that ends too early, or a cell that does not end.
     """
-    left, header = b"", True
+    # read into the same memory again and again: to take and give back a block's pages costs more than to read it
+    left, filled, header = bytearray(), 0, True
     try:
-        while read := stream.read(BLOCK):
-            left += read
-            if header:
-                end = _first_end(left)
-                header = not end
-                if end:
-                    yield left[:end].removeprefix(_MARK)
-                    left = left[end:]
-            if end := 0 if header else _last_end(left):
-                yield left[:end]
-                left = left[end:]
-            if len(left) > BLOCK * _LONGEST_RECORD:
+        while read := stream.readinto(_room(left, filled)):
+            filled += read
+            if header and (end := _first_end(left, filled)):
+                header = False
+                yield _taken(left, end).removeprefix(_MARK)
+                filled = _moved_up(left, end, filled)
+            if not header and (end := _last_end(left, filled)):
+                yield _taken(left, end, before)
+                filled = _moved_up(left, end, filled)
+            if filled > BLOCK * _LONGEST_RECORD:
                 raise BillRefused(f"{name}: a quoted cell does not end; {_AGAIN}")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BillRefused(f"{name}: the gzip ends too early or is damaged ({error}); {_AGAIN}") from error
-    if left:
-        yield left
+    if filled:
+        yield _taken(left, filled, b"" if header else before)
 
 
-def _first_end(block: bytes) -> int:
+def _room(left: bytearray, filled: int) -> memoryview:
+    """Where the next block goes."""
+    left.extend(bytes(max(filled + BLOCK - len(left), 0)))
+    return memoryview(left)[filled : filled + BLOCK]
+
+
+def _taken(left: bytearray, end: int, before: bytes = b"") -> bytes:
+    return b"".join((before, memoryview(left)[:end]))
+
+
+def _moved_up(left: bytearray, end: int, filled: int) -> int:
+    """What follows the end comes to the front; its length."""
+    left[: filled - end] = left[end:filled]
+    return filled - end
+
+
+def _first_end(block: bytearray, filled: int) -> int:
     """Where the first record ends; 0: not in this block."""
     end, open_ = 0, False
-    while place := block.find(b"\n", end) + 1:
+    while place := block.find(b"\n", end, filled) + 1:
         open_ ^= bool(block.count(b'"', end, place) % 2)
         end = place
         if not open_:
@@ -200,9 +216,9 @@ def _first_end(block: bytes) -> int:
     return 0
 
 
-def _last_end(block: bytes) -> int:
+def _last_end(block: bytearray, filled: int) -> int:
     """Where the last whole record ends; 0: none does."""
-    end = block.rfind(b"\n") + 1
+    end = block.rfind(b"\n", 0, filled) + 1
     open_ = block.count(b'"', 0, end) % 2
     while end and open_:
         before = block.rfind(b"\n", 0, end - 1) + 1
