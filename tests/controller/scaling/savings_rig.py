@@ -1,0 +1,67 @@
+"""Hours of devices, and the rows that the ledger would have of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from controller.scaling.down_spans import DownSpan, Key
+from controller.scaling.savings import Books
+from ledger.tables import COST, NODE_HOURS, USAGE, conform
+
+MIN = 60 * 10**9
+USD = 10**9
+HOUR = timedelta(hours=1)
+CHAT = Key("eu", "ml", "Deployment", "chat")
+OTHER = Key("eu", "ml", "Deployment", "other")
+
+
+def at(hour, minute=0):
+    """Of 2 November, or of the day after from 24 on."""
+    return datetime(2026, 11, 2, tzinfo=UTC) + timedelta(hours=hour, minutes=minute)
+
+
+def span(begin, end, key=CHAT, reference=19):
+    return DownSpan(key, begin, end, at(reference))
+
+
+class Script:
+    """What happened, written down hour by hour; prices are dollars of a GPU-hour."""
+
+    def __init__(self, capacity="on_demand"):
+        self.capacity = capacity
+        self.usage, self.cost, self.nodes = [], [], []
+
+    def _place(self, hour, node):
+        moment = at(hour)
+        return {
+            "day": moment.date(),
+            "hour_utc": moment,
+            "cluster": "eu",
+            "node": node,
+            "instance_id": f"i-{node}",
+            "capacity_type": self.capacity,
+        }
+
+    def node(self, hour, name, minutes):
+        self.nodes.append({**self._place(hour, name), "existed_ns": int(minutes * MIN)})
+
+    def held(self, hour, device, minutes, key=CHAT, *, usd=4, account="active", effective=None, ns=None):
+        node = device.split("-")[0]
+        held_ns = int(minutes * MIN) if ns is None else ns
+        row = {**self._place(hour, node), "gpu_uuid": device, "account": account}
+        if key is not None:
+            row |= {"namespace": key.namespace, "workload_kind": key.kind, "workload": key.name}
+        self.usage.append({**row, "gpu_ns": held_ns})
+        price = None if usd is None else held_ns * usd * USD // (60 * MIN)
+        paid = None if effective is None else held_ns * effective * USD // (60 * MIN)
+        self.cost.append({**row, "list_nano_usd": price, "effective_nano_usd": paid})
+
+    def books(self):
+        def frame(table, rows):
+            made = (
+                pl.DataFrame(rows, schema_overrides=dict(table.schema)) if rows else pl.DataFrame(schema=table.schema)
+            )
+            texts = [name for name, dtype in table.schema.items() if dtype == pl.String]
+            return conform(table, made.lazy()).with_columns(pl.col(texts).fill_null(""))
+
+        return Books(frame(COST, self.cost), frame(USAGE, self.usage), frame(NODE_HOURS, self.nodes))
