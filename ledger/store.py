@@ -85,9 +85,9 @@ class Store:
         """Put the rows in place of those that match, in one commit; returns its version.
 
         Rows that were read from this same table belong into :meth:`rewrite`, which cannot lose what came between.
-        A lazy frame is never held whole where the table is in a directory. In a bucket, or where a file holds other rows
-        too, deltalake takes rows in faster than it writes them, about 400 bytes each: write millions in parts there,
-        and what vouches for them last.
+        A lazy frame is never held whole where the table is in a directory. In a bucket, or where a file holds other
+        rows too, deltalake takes rows in faster than it writes them, about 400 bytes each: write millions in parts
+        there, and what vouches for them last.
 
         Raises:
             Fenced: a newer epoch is in force.
