@@ -32,7 +32,7 @@ from ledger.price_live_settings import LivePriceSettings
 from ledger.price_settings import OnPremPrice, PriceSettings
 from ledger.tables import LIFETIMES
 from ledger.witness import SeenNode, api_lifetimes, note_lifetimes
-from tests.integration.scripted_month import END, INSTANCES, NODES, PRICED, REGION, ZONE, pushed
+from tests.integration.scripted_month import END, INSTANCES, NODES, PRICED, REGION, ZONE, pushed, serving
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 ON_PREM = OnPremPrice(capital_usd=87_600, years=4, mean_watts=350, tariff_usd_per_kwh="0.3", as_of=date(2026, 1, 1))
@@ -69,6 +69,7 @@ class MonthBooks:
             ),
             bills=BillSettings(sources=(BillSource(name="acme", path=str(root / "bills")),)),
         )
+        self.agents = agents
         self.present = ScriptedPresent()
         self.books = build_books(ControllerOptions(config), root, self.present)
         self.store = self.books.store
@@ -93,8 +94,12 @@ class MonthBooks:
             if refused := self.books.gather.push(node, documents):
                 raise RuntimeError(f"pushed by {node}: {refused}")
         self.books.gather.run()
-        if refused := self.books.gather.gathered.refused:
-            raise RuntimeError(f"refused: {refused}")
+        gathered = self.books.gather.gathered
+        if gathered.refused:
+            raise RuntimeError(f"refused: {gathered.refused}")
+        silent = {f"{self.agents}/{node}" for node in NODES if serving(node, now) is None}
+        if gathered.silent.keys() != silent:
+            raise RuntimeError(f"silent: {gathered.silent}, where {silent} were to be")
         self.bills.run()  # and settles
 
 

@@ -23,11 +23,11 @@ from ledger.store import Store
 from ledger.tables import ALL, EPOCHS, PROGRESS, Table
 from tests.integration.month_books import KEYS, MonthBooks
 from tests.integration.month_world import MonthWorld
-from tests.integration.scripted_month import END, STEPS
+from tests.integration.scripted_month import END, STEPS, feb
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180.0
-FULL_AT: datetime = STEPS[12]
+FULL_AT: datetime = feb(18)
 """There is no room on the disk the first time that this moment is worked on."""
 _OWN = {"node_hours": ["booked_at"]}
 """Columns that tell when something was done, and not what."""

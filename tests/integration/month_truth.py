@@ -64,6 +64,7 @@ class Truth:
     shared: dict  # (billing account, category) to nano-dollars
     homeless: dict  # key to nano-dollars: of hours in which the machine was gone
     bill: Fraction  # dollars, to the last digit
+    corrected: set  # keys of hours that were closed, and closed again otherwise
 
 
 def total_nano() -> int:
@@ -83,9 +84,11 @@ def work_out():
         for hour in instance.hours():
             each = NodeHour(instance, hour, instance.existed_ns(hour))
             hours[each.key] = each
-    for (key, closed), document in _seen().items():
+    seen, corrected = _seen()
+    for (key, closed), document in seen.items():
         _book(hours[key], document, closed)
-    truth = Truth(hours, defaultdict(int), defaultdict(int), sum((line.effective for line in LINES), Fraction(0)))
+    bill = sum((line.effective for line in LINES), Fraction(0))
+    truth = Truth(hours, defaultdict(int), defaultdict(int), bill, corrected)
     for each in hours.values():
         _add_unobserved(each)
         _add_list(each)
@@ -96,24 +99,26 @@ def work_out():
 
 
 def _seen():
-    """The last document of each hour that could be had: (key, whether it is closed) to the document."""
-    seen, last = {}, {}
+    """The last document of each hour that could be had, by key and whether it is closed; and what was corrected."""
+    seen, corrected, last = {}, set(), {}
     for now in STEPS:
         for node in NODES:
             said = json.loads(answer(node, now, last.get(node)) or "{}")
             last[node] = said.get("change")
             for document in said.get("hours", ()):
-                _keep(seen, document)
+                _keep(seen, corrected, document)
         for _, document in pushed(now):
-            _keep(seen, json.loads(document))
-    return {(key, document["closed"]): document for key, document in seen.items()}
+            _keep(seen, corrected, json.loads(document))
+    return {(key, document["closed"]): document for key, document in seen.items()}, corrected
 
 
-def _keep(seen, document):
+def _keep(seen, corrected, document):
     key = datetime.fromisoformat(document["hour_utc"]), document["node"], document["node_facts"]["instance_id"]
     known = seen.get(key)
     if known is None or (known["closed"], known["revision"]) <= (document["closed"], document["revision"]):
         seen[key] = document
+        if known and known["closed"] and known["usage"] != document["usage"]:
+            corrected.add(key)
 
 
 def _book(each, document, closed):

@@ -132,8 +132,8 @@ NODES = tuple(dict.fromkeys(each.node for each in INSTANCES if each.agent_after 
 
 STEPS = (
     *(feb(1, 0, 20), feb(1, 5, 15), feb(1, 5, 35), feb(1, 5, 42)),
-    *(feb(3, 10), feb(6, 2), feb(8, 6, 20), feb(10, 3, 10), feb(10, 5, 50)),
-    *(feb(12, 10, 10), feb(12, 10, 40), feb(15, 20), feb(18), feb(20, 12), feb(22, 12, 5), feb(24, 12, 30)),
+    *(feb(5, 10), feb(6, 2), feb(8, 6, 20), feb(10, 3, 10), feb(10, 5, 50)),
+    *(feb(12, 10, 10), feb(12, 10, 40), feb(18), feb(20, 12), feb(22, 12, 5), feb(24, 12, 30)),
     *(END, mar(1, 1), mar(3, 9), mar(8, 9), mar(14, 9), mar(20, 9)),
 )
 """When the controller works; between most of them it is away for days."""
@@ -142,7 +142,7 @@ PRICED = (feb(1, 5, 15), feb(12, 10, 40), feb(18), END)
 PUSHES = ((SPOT_B, feb(1, 5, 42)), (BURSTS[4], feb(18)))
 """Who sends its open hour when it is told to end, and when."""
 REVISED = {(TRAIN_2, feb(5, hour)): feb(6, 1) for hour in (4, 5, 6)}
-"""Hours that are closed a second time, and when."""
+"""Hours that are closed a second time, and when: after the controller booked them."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,14 @@ def closes(instance, hour, revision):
 
 def journal(node, now):
     """What is served for a node: its instance, the documents' change numbers, and the open hours' upper end."""
-    alive = [each for each in INSTANCES if each.node == node and (each.answers(now) or _lingers(each, now))]
-    return _served(alive[0], now) if alive else None
+    alive = serving(node, now)
+    return None if alive is None else _served(alive, now)
+
+
+def serving(node, now):
+    """The instance whose agent answers for a node; None: none does."""
+    alive = (each for each in INSTANCES if each.node == node and (each.answers(now) or _lingers(each, now)))
+    return next(alive, None)
 
 
 def _lingers(instance, now):

@@ -71,6 +71,7 @@ def test_the_script_has_what_it_is_about(truth):
     assert any(line.month == script.END and line.start < script.END for line in bill.LINES)
     assert any(each.state == "provisional" and each.told for each in hours)
     assert any(row[3:] == ("unobserved", "interpolated") for each in hours for row in each.rows)
+    assert {(node, hour) for hour, node, _ in truth.corrected} == {(each.node, hour) for each, hour in script.REVISED}
     assert 0 < truth.bill * 10**9 - total_nano() < 1
 
 
