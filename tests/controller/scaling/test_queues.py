@@ -5,6 +5,7 @@ import pytest
 from collectors.journal_pull import AgentAddress, JournalPull
 from controller.scaling.model import Queue
 from controller.scaling.queues import NO_ENGINE, Queues
+from exporters.state import NodeState, ServingState
 from tests.controller.agent_server import Agent
 from tests.controller.scaling.guard_rig import NOW, pod, workload
 
@@ -41,6 +42,11 @@ def make():
     yield queues
     for agent in made:
         agent.server.close()
+
+
+def test_the_states_of_these_tests_are_as_agents_write_them():
+    assert state(engine()).keys() <= NodeState.__required_keys__
+    assert engine().keys() <= ServingState.__required_keys__
 
 
 def of(queues, *pods):
