@@ -102,6 +102,122 @@ LEADER = gauge(
 )
 EPOCH = gauge("controller_epoch", "", (), "The leadership epoch that this controller writes under.", of_fleet=True)
 
+SCHEDULE_DOWN = gauge(
+    "schedule_workloads_down", "", ("namespace", "kind"), "Workloads that a schedule has put down.", of_fleet=True
+)
+SCHEDULE_GPUS_DOWN = gauge(
+    "schedule_gpus_down", "", ("namespace",), "GPUs that workloads held which are down now.", of_fleet=True
+)
+SCHEDULE_COMING_BACK = gauge(
+    "schedule_workloads_coming_back", "", (), "Workloads that were given back and are not Ready yet.", of_fleet=True
+)
+SCHEDULE_CONTESTED = gauge(
+    "schedule_workloads_contested",
+    "",
+    ("namespace",),
+    "Workloads left alone until their window ends, since somebody put them back twice.",
+    of_fleet=True,
+)
+SCHEDULE_SKIPPED = gauge(
+    "schedule_workloads_skipped",
+    "",
+    ("reason",),
+    "Workloads that should be down and are left as they are; reason is the guard, or what is not understood.",
+    of_fleet=True,
+)
+SCHEDULE_WAITING = gauge(
+    "schedule_workloads_waiting", "", (), "Workloads whose down waits for the cap on changes.", of_fleet=True
+)
+SCHEDULE_DRY_RUN = gauge(
+    "schedule_dry_run", "", ("policy",), "1 when the policy only says what it would do, else 0.", of_fleet=True
+)
+SCHEDULE_POLICIES_UP = gauge(
+    "schedule_policies_up",
+    "",
+    (),
+    "1 when the policies as they stand are in force, 0 when they are refused and the last good ones are.",
+    of_fleet=True,
+)
+SCHEDULE_BREAKER_OPEN = gauge(
+    "schedule_breaker_open",
+    "",
+    (),
+    "1 while no workload is put down, since the API server fails or what is known is old, else 0.",
+    of_fleet=True,
+)
+SCHEDULE_LOOK_AGE = gauge(
+    "schedule_look_age_seconds", "seconds", (), "Time since the cluster was last looked at.", of_fleet=True
+)
+SCHEDULE_RESTORES_OVERDUE = gauge(
+    "schedule_restores_overdue",
+    "",
+    ("reason",),
+    "Workloads that should be Ready again; reason is no capacity, image, quota or other.",
+    of_fleet=True,
+)
+SCHEDULE_RESTORE_OVERDUE = gauge(
+    "schedule_restore_overdue_seconds",
+    "seconds",
+    (),
+    "For how long the restore that is longest overdue should be Ready.",
+    of_fleet=True,
+)
+SCHEDULE_READY_DELAY = gauge(
+    "schedule_ready_delay_seconds",
+    "seconds",
+    ("policy",),
+    "Slowest workload of the policy's last window: Ready after the window's end; below zero is before it.",
+    of_fleet=True,
+)
+SCHEDULE_WRITES = counter(
+    "schedule_writes_total",
+    "",
+    ("action", "result"),
+    "Writes of schedules in this process: what for, and done, conflict, gone, forbidden, refused or unknown.",
+    of_fleet=True,
+)
+SCHEDULE_FREED_GPU = gauge(
+    "schedule_freed_gpu_seconds",
+    "seconds",
+    ("window",),
+    "GPU time by the books that workloads would have held had they stayed, over a window up to now.",
+    of_fleet=True,
+)
+SCHEDULE_FREED_USD = gauge(
+    "schedule_freed_usd",
+    "usd",
+    ("window",),
+    "What the freed GPU time is worth at the price of before; no saving.",
+    of_fleet=True,
+)
+SCHEDULE_SAVED_USD = gauge(
+    "schedule_saved_usd",
+    "usd",
+    ("window",),
+    "Saved in cash: freed GPU time whose node had ended, or that others then held.",
+    of_fleet=True,
+)
+SCHEDULE_UNMEASURED = gauge(
+    "schedule_downs_unmeasured",
+    "",
+    ("window",),
+    "Downs whose saving is not known: put off, unpriced, or nothing is booked of the hour before.",
+    of_fleet=True,
+)
+SCHEDULE_AUDIT_WAITING = gauge(
+    "schedule_audit_rows_waiting", "", (), "Audit rows in memory that the ledger has not taken yet.", of_fleet=True
+)
+SCHEDULE_AUDIT_LOST = counter(
+    "schedule_audit_rows_lost_total", "", (), "Audit rows that no place was left for, in this process.", of_fleet=True
+)
+SCHEDULE_EVENTS_LOST = counter(
+    "schedule_events_lost_total",
+    "",
+    (),
+    "Kubernetes Events that were not written, in this process; nothing waits for them.",
+    of_fleet=True,
+)
+
 ALL: tuple[Metric, ...] = (
     LEDGER_COST,
     LEDGER_LAST_CLOSED,
@@ -125,4 +241,25 @@ ALL: tuple[Metric, ...] = (
     JOB_FAILURES,
     LEADER,
     EPOCH,
+    SCHEDULE_DOWN,
+    SCHEDULE_GPUS_DOWN,
+    SCHEDULE_COMING_BACK,
+    SCHEDULE_CONTESTED,
+    SCHEDULE_SKIPPED,
+    SCHEDULE_WAITING,
+    SCHEDULE_DRY_RUN,
+    SCHEDULE_POLICIES_UP,
+    SCHEDULE_BREAKER_OPEN,
+    SCHEDULE_LOOK_AGE,
+    SCHEDULE_RESTORES_OVERDUE,
+    SCHEDULE_RESTORE_OVERDUE,
+    SCHEDULE_READY_DELAY,
+    SCHEDULE_WRITES,
+    SCHEDULE_FREED_GPU,
+    SCHEDULE_FREED_USD,
+    SCHEDULE_SAVED_USD,
+    SCHEDULE_UNMEASURED,
+    SCHEDULE_AUDIT_WAITING,
+    SCHEDULE_AUDIT_LOST,
+    SCHEDULE_EVENTS_LOST,
 )
