@@ -7,6 +7,7 @@ from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
 from collectors.prometheus_settings import PrometheusSettings
 from collectors.serving_settings import ServingSettings
 from collectors.setting import BaseModel, ConfigDict
+from controller.scaling.schedule_settings import ScheduleSettings
 from controller.settings import ControllerSettings
 from exporters.metric_settings import MetricsSettings
 from exporters.server_settings import ServerSettings
@@ -37,4 +38,5 @@ class Config(BaseModel):
     bills: BillSettings = BillSettings()
     carbon: CarbonSettings = CarbonSettings()
     budgets: BudgetSettings = BudgetSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     prometheus: PrometheusSettings = PrometheusSettings()

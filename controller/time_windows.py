@@ -35,7 +35,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})"
 _PERIOD = re.compile(rf"({_MOMENT})\s*[-/]\s*({_MOMENT})")
 _HOURS, _MINUTES = 24, 59
-_YEARS = range(1970, 3000)
+YEARS = range(1970, 3000)
 _WORDS = {"always": True, "true": True, "never": False, "false": False}
 
 Reading = Literal["own", "downscaler"]
@@ -63,13 +63,22 @@ def parse(spec: str, zone: str = "UTC", reading: Reading = "own") -> Windows:
     Raises:
         SpecRefused: it is not understood, or ``zone`` is no zone.
     """
-    default = _zone(spec, zone, 0, len(spec)) if zone != "UTC" else ZoneInfo("UTC")
+    default = known_zone(zone)
     windows = [window for begin, text in _split(spec) for window in _windows(spec, begin, text, default, reading)]
     if not windows:
         raise SpecRefused(
             spec, 0, len(spec), "no window: write such as 'Mon-Fri 07:30-20:30 Europe/Berlin', always or never"
         )
     return Windows(spec, tuple(windows))
+
+
+def known_zone(name: str) -> ZoneInfo:
+    """A time zone by its IANA name.
+
+    Raises:
+        SpecRefused: there is none of that name.
+    """
+    return _zone(name, name, 0, len(name))
 
 
 def _split(spec: str) -> Iterator[tuple[int, str]]:
@@ -174,8 +183,8 @@ def _date(spec: str, at: int, text: str) -> date:
 
 
 def _in_years(spec: str, at: int, text: str, day: date) -> None:
-    if day.year not in _YEARS:
-        _refuse(spec, at, text, f"the year {day.year} is out of reach: write one from {_YEARS[0]} to {_YEARS[-1]}")
+    if day.year not in YEARS:
+        _refuse(spec, at, text, f"the year {day.year} is out of reach: write one from {YEARS[0]} to {YEARS[-1]}")
 
 
 def _period(spec: str, at: int, match: re.Match[str]) -> Period:

@@ -11,12 +11,12 @@ from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-Holds = Callable[[datetime], bool]
+Holds = Callable[[datetime], object]
 """An answer at a moment."""
 Edges = Callable[[datetime, datetime], Iterable[datetime]]
 """All moments in a span, begin and end included, at which an answer may turn; more than those do no harm."""
 
-_DAY = timedelta(days=1)
+_DAY, _NONE = timedelta(days=1), timedelta()
 _LOOK = timedelta(hours=6)
 """No zone changes its offset twice within so little."""
 _SECOND = timedelta(seconds=1)
@@ -24,15 +24,17 @@ _SECOND = timedelta(seconds=1)
 
 def wall_moments(zone: ZoneInfo, begin: datetime, end: datetime, minutes: Iterable[int]) -> Iterator[datetime]:
     """When the wall clock of a zone shows those minutes of a day, and when it is put forward or back."""
-    day = begin.astimezone(zone).date() - _DAY
-    last = end.astimezone(zone).date() + _DAY
+    changes = tuple(clock_changes(zone, begin - _DAY, end + _DAY))
+    around = _DAY if changes else _NONE  # only a clock that is put back shows a day again
+    day, last = begin.astimezone(zone).date() - around, end.astimezone(zone).date() + around
     steps = [timedelta(minutes=minute) for minute in minutes]
     while day <= last:
         midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
         for step in steps:
-            yield from _between(begin, end, _both(midnight + step))
+            wall = midnight + step
+            yield from _between(begin, end, _both(wall) if changes else (wall.astimezone(UTC),))
         day += _DAY
-    yield from clock_changes(zone, begin, end)
+    yield from _between(begin, end, changes)
 
 
 def midnights(zone: ZoneInfo, begin: datetime, end: datetime, days: Iterable[date]) -> Iterator[datetime]:

@@ -90,7 +90,7 @@ SPECS = [
 ]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(spots(), st.sampled_from(SPECS))
 def test_several_windows_turn_at_the_minutes_that_asking_each_minute_finds(spot, spec):
     name, moment = spot
@@ -129,9 +129,10 @@ def test_a_period_turns_at_its_second():
 
 
 def test_changes_of_the_clock_are_found_to_the_second_in_every_zone():
-    begin = datetime(2026, 1, 1, tzinfo=UTC)
-    found = {name: list(clock_changes(ZoneInfo(name), begin, begin + 365 * DAY)) for name in available_timezones()}
-    assert found["Europe/Berlin"] == [datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)]
+    begin, end = datetime(2026, 3, 25, tzinfo=UTC), datetime(2026, 4, 8, tzinfo=UTC)
+    found = {name: list(clock_changes(ZoneInfo(name), begin, end)) for name in available_timezones()}
+    assert found["Europe/Berlin"] == [datetime(2026, 3, 29, 1, tzinfo=UTC)]
+    assert found["Australia/Lord_Howe"] == [datetime(2026, 4, 4, 15, tzinfo=UTC)]
     assert found["Asia/Tokyo"] == []
     for name, moments in found.items():
         zone = ZoneInfo(name)
