@@ -1,19 +1,24 @@
 """Keeps the books: agents' hours and what else existed are booked, and cost is brought in step with the bill."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+
+import polars as pl
 
 from ledger.agent_hours import AgentHour
 from ledger.cost_keeper import CostKeeper
 from ledger.keeper import RECENT, Keeper, Kept
 from ledger.store import Store
-from ledger.tables import LIFETIMES
+from ledger.tables import LIFETIMES, NODE_HOURS
 from ledger.unsettled import note_settled, unsettled_since
 from ledger.witness import journal_lifetimes, note_lifetimes
 
-_HOUR = timedelta(hours=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_AT_ONCE = timedelta(days=2)
+MOST_NODE_HOURS = 50_000
+"""Of a longer past are looked at together, at some 7 KB each: a witness may speak of two months of a large fleet."""
 WITNESSED = RECENT
 """Node-hours that no agent tells of are brought in step with their witnesses for so long, whatever was done before."""
 
@@ -53,6 +58,24 @@ class Bookkeeper:
         with self._lock:
             witnessed = self.store.version(LIFETIMES)
             begin = min(since or now - WITNESSED, unsettled_since(self.store, witnessed, now))
-            self.keeper.keep((), since=begin, now=now)
+            for first, until in self._parts(begin, now):
+                self.keeper.keep((), since=first, until=until, now=now)
             note_settled(self.store, witnessed, now)
             self.costs.run(now)
+
+    def _parts(self, begin: datetime, now: datetime) -> Iterator[tuple[datetime, datetime | None]]:
+        """Whole days together, as many as memory holds, the newest first."""
+        until: datetime | None = None
+        if now - begin > _AT_ONCE:
+            days = pl.col("day").is_between(begin.date(), now.date())
+            booked = (
+                self.store.scan(NODE_HOURS).filter(days).group_by("day").len().sort("day", descending=True).collect()
+            )
+            size = 0
+            for day, count in booked.iter_rows():
+                midnight = datetime.combine(day, time(), UTC) + _DAY
+                if size and size + count > MOST_NODE_HOURS and begin < midnight < now:
+                    yield midnight, until
+                    until, size = midnight, 0
+                size += count
+        yield begin, until

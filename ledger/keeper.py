@@ -76,7 +76,9 @@ class Keeper:
     _owed: datetime = field(default=_NEVER, init=False)
     """From when on a round has to look, whatever it is asked: a former keeper was cut off there."""
 
-    def keep(self, hours: Sequence[AgentHour], *, since: datetime, now: datetime) -> Kept:
+    def keep(
+        self, hours: Sequence[AgentHour], *, since: datetime, now: datetime, until: datetime | None = None
+    ) -> Kept:
         """Bring the books in step.
 
         The first round books what stands in recent hours once more, whatever its digest, and so do hours that a keeper
@@ -88,6 +90,7 @@ class Keeper:
             since: from this hour on up to now, node-hours that no agent tells of are brought in step with their
                 witnesses; before it only those of ``hours``.
             now: nothing exists beyond it.
+            until: only hours before it; None: up to now. A long past is kept in parts, the newest first.
 
         Raises:
             StoreError: a table cannot be read or written. What was committed before stands; the same round again
@@ -97,7 +100,8 @@ class Keeper:
         if self._suspect is None:
             self._owed = self._noted()
             self._suspect = min(self._owed, now - RECENT)
-        wanted = self._range(hours, min(since, self._owed), now)
+        end = now if until is None else min(now, until - timedelta(microseconds=1))
+        wanted = self._range(hours, min(since, self._owed), end)
         registers = wanted.of_table(self.store.scan(NODE_HOURS)).collect()
         taken = [hour for hour in hours if wanted.has(hour)]
         units = plan(taken, self._existed(wanted, now), scope, registers)

@@ -9,6 +9,7 @@ import pytest
 
 from collectors.errors import Unavailable
 from collectors.price_list import load
+from controller import bookkeeper
 from controller.bookkeeper import Bookkeeper
 from controller.instances import InstanceWitness
 from ledger.cost_keeper import CostKeeper
@@ -194,6 +195,23 @@ def test_a_long_past_is_read_in_several_runs_and_each_moment_of_it(rig):
     assert all(later[0] <= former[1] for former, later in pairwise(spans))
     assert spans[0][0] == at(4).timestamp()
     assert len(rig.pauses) == len(rig.looked_up())
+
+
+def test_a_long_past_of_which_events_speak_late_is_brought_in_step_in_parts(rig, monkeypatch):
+    rig.now = at(8) + timedelta(days=9)
+    note_lifetimes(rig.store, api_lifetimes([SeenNode("a", at(4), PLACE, 8)], rig.now))
+    rig.books.settle(rig.now)
+    rig.aws.instances = [instance(OURS, "2026-11-01T03:57:30.000Z")]
+    rig.aws.trail = [launched(GONE, at(5, 50, 7)), ended(GONE, at(6, 2, 11))]
+    monkeypatch.setattr(bookkeeper, "MOST_NODE_HOURS", 50)
+    parts = list(rig.books._parts(at(4), rig.now))
+    assert [until for _, until in parts] == [None, *(first for first, _ in parts[:-1])]
+    assert (len(parts), parts[-1][0]) == (5, at(4))
+    rig.run()
+    assert {by for _, _, by in rig.hours(OURS)} == {"event"}
+    assert sum(seconds for _, seconds, _ in rig.hours(OURS)) == (rig.now - at(4)).total_seconds()
+    assert rig.hours(GONE) == [(5, 593.0, "event"), (6, 131.0, "event")]
+    assert list(verify(rig.store)) == []
 
 
 def test_a_missing_right_to_cloudtrail_is_said_and_what_ec2_describes_is_booked(rig):
