@@ -28,22 +28,33 @@ _LAG_NS = 15 * NS_PER_SECOND
 """A device may be read so much later than its node's clock has come, which says nothing of it."""
 _WORKED = timedelta(hours=24)
 _KEPT = timedelta(hours=KEPT_HOURS)
+_STRETCHES = 4
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class _Node:
-    times: NodeTimes = field(default_factory=NodeTimes)
+    times: NodeTimes
     heard: datetime = _NEVER
     worked: dict[str, int] = field(default_factory=dict[str, int])
     """Pods (``namespace/name``) of which work was counted, and the start of the last hour in which it was."""
     doubted: str = ""
+    _stretches: dict[int, Stretch | None] = field(default_factory=dict[int, Stretch | None])
+    """By since when; until the next hour comes."""
 
     def take(self, hour_s: int, document: JsonObject, newest_s: int) -> None:
+        self._stretches.clear()
         if hour_s > newest_s - KEPT_HOURS * 3600:
             self.times.take(document)
         if hour_s > newest_s - _WORKED.total_seconds():
             self.worked.update(dict.fromkeys(_working(document), hour_s))
+
+    def stretch(self, since_ns: int) -> Stretch | None:
+        if since_ns not in self._stretches:
+            if len(self._stretches) >= _STRETCHES:
+                self._stretches.clear()
+            self._stretches[since_ns] = self.times.stretch(since_ns)
+        return self._stretches[since_ns]
 
     def doubt(self, node: str, why: str) -> None:
         if why != self.doubted:
@@ -54,9 +65,14 @@ class _Node:
 
 
 class ActivityBook:
-    """What agents told lately; may be used by several threads."""
+    """What agents told lately; may be used by several threads.
 
-    def __init__(self) -> None:
+    Args:
+        most_minutes: the most that it will be asked about, which bounds what is kept.
+    """
+
+    def __init__(self, most_minutes: int = MOST_MINUTES) -> None:
+        self._kept_hours = min(KEPT_HOURS, max(most_minutes, 1) // 60 + 2)
         self._nodes: dict[str, _Node] = {}
         self._lock = threading.Lock()
         self._swept = _NEVER
@@ -68,7 +84,7 @@ class ActivityBook:
             return
         newest_s = hours[-1][0]
         with self._lock:
-            known = self._nodes.setdefault(node, _Node())
+            known = self._nodes.setdefault(node, _Node(NodeTimes(self._kept_hours)))
             known.heard = now
             for hour_s, document in hours:
                 try:
@@ -134,7 +150,7 @@ class ActivityBook:
             if known is None or newest_ns is None:
                 return None
             asked_ns = minutes * 60 * NS_PER_SECOND
-            stretch = known.times.stretch(min(_ns(now), newest_ns) - asked_ns)
+            stretch = known.stretch(min(_ns(now), newest_ns) - asked_ns)
             heard = known.heard
         if stretch is None:
             return None
@@ -164,7 +180,7 @@ def name_of(pod: PodSeen) -> str:
 
 def _told(stretch: Stretch, pod: PodSeen, asked_ns: int, age_seconds: float) -> Activity | None:
     name = name_of(pod)
-    cells = list(stretch.cells(name))
+    cells = stretch.cells.get(name, ())
     if not cells or (name not in stretch.shared and len(cells) < pod.gpus):
         return None
     shares = [_shares(stretch, name, cell, asked_ns) for cell in cells]

@@ -5,7 +5,7 @@ clock that stepped, an hour that never came whole) are never subtracted: the str
 """
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple, cast
@@ -18,7 +18,7 @@ from ledger.hours import hour_start
 SPACING_NS = 120 * NS_PER_SECOND
 """Moments of an hour are kept so far apart, and the newest, which bounds memory however often agents are asked."""
 KEPT_HOURS = 26
-"""The newest hour and those before it: a day back from anywhere in it, and one to spare."""
+"""The newest hour and those before it, at most: a day back from anywhere in it, and one to spare."""
 FINE_HOURS = 4
 """Of so many the moments in them are kept; of those before only what they were as a whole."""
 _CROWDED = 64
@@ -54,6 +54,8 @@ class Stretch:
     end_ns: int
     grown: Mapping[Meter, int]
     """Whole-GPU nanoseconds."""
+    cells: Mapping[str, Collection[Cell]]
+    """What each pod held in it."""
     shared: frozenset[str]
     """Pods that do not hold their devices alone and whole."""
 
@@ -61,10 +63,6 @@ class Stretch:
     def length_ns(self) -> int:
         """Of the stretch."""
         return self.end_ns - self.begin_ns
-
-    def cells(self, pod: str) -> Iterable[Cell]:
-        """What a pod held in it."""
-        return {Cell(each.gpu_uuid, each.mig) for each, ns in self.grown.items() if each.pod == pod and ns > 0}
 
 
 @dataclass(slots=True)
@@ -77,7 +75,7 @@ class _Hour:
     whole: bool = True
     """Whether the figures begin at the hour's start."""
     steps: int = 0
-    shared: set[str] = field(default_factory=set[str])
+    shared: frozenset[str] = frozenset()
 
     @property
     def is_lean(self) -> bool:
@@ -131,9 +129,14 @@ class _Hour:
 
 
 class NodeTimes:
-    """One node's figures, as its agent told them."""
+    """One node's figures, as its agent told them.
 
-    def __init__(self) -> None:
+    Args:
+        kept_hours: so many are remembered, the newest among them.
+    """
+
+    def __init__(self, kept_hours: int = KEPT_HOURS) -> None:
+        self._kept_s = kept_hours * 3600
         self._hours: dict[int, _Hour] = {}
 
     def take(self, document: JsonObject) -> None:
@@ -143,7 +146,7 @@ class NodeTimes:
         """
         hour_s = hour_start(text(document, "hour_utc"))
         booked_ns = NS_PER_HOUR if document.get("closed") is True else number(document, "booked_ns")
-        if booked_ns is None or hour_s <= self._newest_s() - KEPT_HOURS * 3600:
+        if booked_ns is None or hour_s <= self._newest_s() - self._kept_s:
             return
         hour = self._hours.get(hour_s)
         if hour is None:
@@ -162,7 +165,7 @@ class NodeTimes:
         self._thin(self._newest_s())
 
     def _thin(self, newest_s: int) -> None:
-        for old in [each for each in self._hours if each <= newest_s - KEPT_HOURS * 3600]:
+        for old in [each for each in self._hours if each <= newest_s - self._kept_s]:
             del self._hours[old]
         for old, hour in self._hours.items():
             if old <= newest_s - FINE_HOURS * 3600:
@@ -188,7 +191,7 @@ class NodeTimes:
                 begin_s, since = hour_s, found
                 break
         grown: dict[Meter, int] = {}
-        shared: set[str] = set()
+        shared: frozenset[str] = frozenset()
         for hour_s, hour in hours:
             if hour_s >= begin_s:
                 hour.add_growth(since if hour_s == begin_s else 0, grown)
@@ -196,7 +199,7 @@ class NodeTimes:
         newest_s, newest = hours[0]
         begin_ns = begin_s * NS_PER_SECOND + since
         end_ns = newest_s * NS_PER_SECOND + newest.points[-1][0]
-        return Stretch(begin_ns, end_ns, grown, frozenset(shared)) if end_ns > begin_ns else None
+        return Stretch(begin_ns, end_ns, grown, _cells(grown), shared) if end_ns > begin_ns else None
 
     def _newest_s(self) -> int:
         return max(self._hours, default=0)
@@ -210,7 +213,15 @@ class NodeTimes:
         return hours
 
 
-def _figures(document: JsonObject) -> tuple[dict[Meter, int], set[str]]:
+def _cells(grown: Mapping[Meter, int]) -> dict[str, set[Cell]]:
+    cells: dict[str, set[Cell]] = {}
+    for meter, ns in grown.items():
+        if meter.pod and ns > 0:
+            cells.setdefault(meter.pod, set()).add(Cell(meter.gpu_uuid, meter.mig))
+    return cells
+
+
+def _figures(document: JsonObject) -> tuple[dict[Meter, int], frozenset[str]]:
     """An hour's figures, and the pods that share what they hold."""
     figures: dict[Meter, int] = {}
     shared: set[str] = set()
@@ -224,7 +235,7 @@ def _figures(document: JsonObject) -> tuple[dict[Meter, int], set[str]]:
             shared.add(pod)
     for uuid in child(document, "devices"):
         figures[Meter(uuid, "", "", ACCOUNTED)] = number(document, "devices", uuid, "accounted_ns") or 0
-    return figures, shared
+    return figures, frozenset(shared)
 
 
 def _meter(row: Mapping[str, str]) -> tuple[Meter | None, str]:

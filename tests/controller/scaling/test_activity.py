@@ -203,6 +203,14 @@ def test_a_whole_day_is_told_by_its_hours():
     assert (found.active_ratio, found.covered_seconds) == (pytest.approx(12 / 1440), 86_400)
 
 
+def test_no_more_is_kept_than_will_be_asked_about():
+    book = ActivityBook(most_minutes=90)
+    for number in range(12):
+        book.take("n1", [hour(number, *worked(0, 60))], at(number) + timedelta(hours=1))
+    assert len(book._nodes["n1"].times._hours) == 3
+    assert book.of(CHAT, at(12), 90).covered_seconds >= 5400
+
+
 def test_nodes_to_ask_are_those_whose_figures_are_old_short_or_missing():
     book = heard((at(10, 40), hour(10, *worked(0, 40), booked=40)))
     fresh = workload(pod())
