@@ -71,15 +71,31 @@ class WatchEvent(Generic[T]):
 
 
 class KubeApi:
-    """Asks one API server; may be used by several threads."""
+    """Asks one API server; may be used by several threads.
+
+    Args:
+        endpoint: where it is.
+        timeout_seconds: for a whole answer.
+        page_objects: most objects of one page of a list.
+        keep_connections: for who asks many times a second; close it in the end.
+    """
 
     def __init__(
-        self, endpoint: KubeEndpoint, *, timeout_seconds: float = TIMEOUT_SECONDS, page_objects: int = PAGE_OBJECTS
+        self,
+        endpoint: KubeEndpoint,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        page_objects: int = PAGE_OBJECTS,
+        keep_connections: bool = False,
     ) -> None:
-        self._transport = Transport(endpoint)
+        self._transport = Transport(endpoint, keep=keep_connections)
         self._server = endpoint.base_url
         self._timeout_seconds = timeout_seconds
         self._page_objects = page_objects
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._transport.close()
 
     def get(self, path: str, dropped: frozenset[str] = frozenset({"managedFields"})) -> JsonObject:
         """One object.

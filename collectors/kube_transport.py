@@ -1,16 +1,19 @@
 """One request to the API server on the standard library's HTTP client: deadline, stop, and bounds on what is read.
 
-Owns the connection. Each request has its own: lists are rare and a watch takes one for minutes. Must never wait longer
-than it was told, whoever trickles bytes, and never read more than a bounded amount into memory.
+Owns the connection. Each request has its own, since lists are rare and a watch takes one for minutes; who writes many
+times a second may keep them. Must never wait longer than it was told, whoever trickles bytes, and never read more than
+a bounded amount into memory.
 """
 
 import http.client
 import io
 import json
+import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, cast
 from urllib.parse import urlsplit
@@ -23,6 +26,11 @@ from collectors.kube_json import JsonObject, child, children, text
 CONNECT_SECONDS = 5.0
 TICK_SECONDS = 0.5
 """How often a wait for bytes looks at the stop event."""
+IDLE_SECONDS = 5.0
+"""A kept connection that was not used for so long is not used again: servers and balancers close theirs later."""
+KEPT_SECONDS = 60.0
+"""Nor is one of this age: certificates are renewed, and load is to move to servers that were added."""
+_MOST_KEPT = 16
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH"}
 _CONTENT_TYPES = {"patch": "application/merge-patch+json"}
 _CHUNK_BYTES = 65_536
@@ -108,14 +116,69 @@ class _PatientSocket:
         """Leave it open: an answer may still be read from it."""
 
 
+class Connections:
+    """Connections that wait for their next request; several threads may use it.
+
+    Args:
+        most: that are kept at a time; 0: none.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, float, socket.socket]] = []
+        """Made when, used last when."""
+
+    def take(self) -> tuple[float, socket.socket] | None:
+        """One that is still good, with when it was made."""
+        now = time.monotonic()
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                made, used, connected = self._idle.pop()
+            # whatever there is to read on it, it is no answer: the server has closed it, or has lost count
+            unread = select.select([connected], [], [], 0)[0]
+            if not unread and now - used < IDLE_SECONDS and now - made < KEPT_SECONDS:
+                return made, connected
+            connected.close()
+
+    def give(self, made: float, connected: socket.socket) -> None:
+        """Keep one, all of whose answer was read."""
+        now = time.monotonic()
+        with self._lock:
+            old = [each for each in self._idle if now - each[1] >= IDLE_SECONDS]
+            self._idle = [each for each in self._idle if now - each[1] < IDLE_SECONDS]
+            if len(self._idle) < self._most:
+                self._idle.append((made, now, connected))
+            else:
+                old.append((made, now, connected))
+        for _, _, each in old:
+            each.close()
+
+    def close(self) -> None:
+        """Close all that wait."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, _, each in idle:
+            each.close()
+
+
 class Answer:
     """A successful answer, to be read once and closed."""
 
-    def __init__(self, response: http.client.HTTPResponse, connected: socket.socket, server: str, path: str) -> None:
+    def __init__(
+        self,
+        response: http.client.HTTPResponse,
+        connected: socket.socket,
+        what: tuple[str, str],
+        give_back: Callable[[socket.socket], None],
+    ) -> None:
         self._response = response
         self._connected = connected
+        self._give_back = give_back
+        server, self._path = what
         self._what = f"the API server at {server}"
-        self._path = path
 
     def __enter__(self) -> Self:
         return self
@@ -126,9 +189,14 @@ class Answer:
         self.close()
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Give the connection up, or back where it can serve again."""
+        read = self._response.isclosed() or self._response.length == 0
+        whole = read and not self._response.will_close
         self._response.close()
-        self._connected.close()
+        if whole:
+            self._give_back(self._connected)
+        else:
+            self._connected.close()
 
     def read(self, most_bytes: int) -> bytes:
         """The whole body.
@@ -170,10 +238,11 @@ class Answer:
 
 
 class Transport:
-    """Asks one API server."""
+    """Asks one API server; ``keep`` connections for the next request, where many are made."""
 
-    def __init__(self, endpoint: KubeEndpoint) -> None:
+    def __init__(self, endpoint: KubeEndpoint, *, keep: bool = False) -> None:
         self._endpoint = endpoint
+        self._kept = Connections(_MOST_KEPT if keep else 0)
         address = urlsplit(endpoint.base_url)
         self._host, self._port = address.hostname or "", address.port
         self._prefix = address.path.rstrip("/")
@@ -195,6 +264,10 @@ class Transport:
                 raise
             return self._ask(verb, path, query, renewed, deadline, body)
 
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._kept.close()
+
     def _token(self) -> str | None:
         return None if self._endpoint.token_file is None else read_token(self._endpoint.token_file)
 
@@ -204,9 +277,7 @@ class Transport:
         connection = self._connection()
         connected: socket.socket | None = None
         try:
-            connection.connect()
-            connected = cast("socket.socket", connection.sock)
-            _keep_alive(connected)
+            made, connected = self._kept.take() or _connect(connection)
             connection.sock = cast("socket.socket", _PatientSocket(connected, deadline))
             headers = {"Accept": "application/json", "User-Agent": "wattledger-agent"}
             if token is not None:
@@ -216,7 +287,8 @@ class Transport:
             connection.request(_METHODS.get(verb, "GET"), f"{self._prefix}{path}?{query}", body=body, headers=headers)
             response = connection.getresponse()
             if response.status in {http.client.OK, http.client.CREATED}:
-                answer = Answer(response, connected, self._endpoint.base_url, path)
+                give_back = partial(self._kept.give, made)
+                answer = Answer(response, connected, (self._endpoint.base_url, path), give_back)
                 connected = None
                 return answer
             raise self._failure(verb, path, response).error()
@@ -267,6 +339,14 @@ def reasons_of(status: JsonObject) -> frozenset[str]:
     """The reason of a Status object and of its causes."""
     causes = children(status, "details", "causes")
     return frozenset({text(status, "reason"), *(text(cause, "reason") for cause in causes)} - {""})
+
+
+def _connect(connection: http.client.HTTPConnection) -> tuple[float, socket.socket]:
+    made = time.monotonic()
+    connection.connect()
+    connected = cast("socket.socket", connection.sock)
+    _keep_alive(connected)
+    return made, connected
 
 
 def _keep_alive(connected: socket.socket) -> None:

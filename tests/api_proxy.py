@@ -36,12 +36,16 @@ class Fault:
     retry_after: str = ""
     cut: Literal["", "at once", "within the answer"] = ""
     """The connection breaks, without an answer or in the middle of the server's own."""
+    late_seconds: float = 0.0
+    """The connection breaks first, and the server gets the request so long after."""
 
 
 CUT_BEFORE = Fault(cut="at once")
 CUT_AFTER = Fault(cut="at once", forward=True)
 """A write that did happen, and whose answer is lost."""
 CUT_WITHIN = Fault(cut="within the answer", forward=True)
+LATE = Fault(cut="at once", forward=True, late_seconds=0.05)
+"""A write that happens when its client has given it up."""
 CONFLICT = Fault(status=409)
 BUSY = Fault(status=429, retry_after="1")
 ERROR = Fault(status=500)
@@ -51,6 +55,7 @@ FAULTS = {
     "cut before": CUT_BEFORE,
     "cut after": CUT_AFTER,
     "cut within": CUT_WITHIN,
+    "late": LATE,
     "409": CONFLICT,
     "429": BUSY,
     "500": ERROR,
@@ -241,10 +246,17 @@ class ApiProxy:
         if not fault.forward:
             self._fail(handler, request, fault)
             return
+        if fault.late_seconds:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            self._closing.wait(fault.late_seconds)
         self.before(request)
         with self._forwarded(handler, body) as (response, connected):
-            if request.watch and response.status == http.client.OK and not (fault.status or fault.cut):
-                self._stream(handler, request, response, connected)
+            whole = not fault.status and fault.cut != "at once"
+            if request.watch and response.status == http.client.OK:
+                if whole:
+                    self._stream(handler, request, response, connected)
+                else:
+                    self._fail(handler, request, fault)
                 return
             said = response.read()
             self.after(request)
@@ -280,6 +292,7 @@ class ApiProxy:
         handler.send_response(fault.status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("Connection", "close")
         if fault.retry_after:
             handler.send_header("Retry-After", fault.retry_after)
         handler.end_headers()
@@ -304,6 +317,11 @@ class ApiProxy:
             while said := response.read1(65536):
                 if self._frozen.is_set():
                     continue
+                if request.fault and request.fault.cut:
+                    handler.wfile.write(b"%x\r\n%s" % (len(said), said[: len(said) // 2]))
+                    handler.wfile.flush()
+                    handler.connection.shutdown(socket.SHUT_RDWR)
+                    return
                 handler.wfile.write(b"%x\r\n%s\r\n" % (len(said), said))
                 handler.wfile.flush()
             # read1 tells an end from a break-off by nothing: only what ended well has no bytes left to come
@@ -337,6 +355,7 @@ def _send(
         if name.lower() not in _HOP:
             handler.send_header(name, value)
     handler.send_header("Content-Length", str(len(said)))
+    handler.send_header("Connection", "close")
     handler.end_headers()
     handler.wfile.write(said[: len(said) // 2] if cut else said)
     if cut:

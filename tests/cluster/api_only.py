@@ -103,9 +103,12 @@ class ApiServer:
         """For the client under test; ``url`` is a proxy's in front of this server."""
         return KubeEndpoint(url or self.url, self.token_file(user), None if url else self.ca)
 
-    def client(self, user: str = "admin", *, url: str = "", timeout_seconds: float = 10) -> KubeApi:
+    def client(
+        self, user: str = "admin", *, url: str = "", timeout_seconds: float = 10, keep_connections: bool = False
+    ) -> KubeApi:
         """The client under test, straight or through a proxy at ``url``."""
-        return KubeApi(self.endpoint(user, url=url), timeout_seconds=timeout_seconds)
+        endpoint = self.endpoint(user, url=url)
+        return KubeApi(endpoint, timeout_seconds=timeout_seconds, keep_connections=keep_connections)
 
     def patch(self, path: str, body: dict[str, Any]) -> Any:
         """A merge patch as administrator, as a person would with kubectl."""

@@ -1,6 +1,7 @@
 """One write, against every way in which a real API server can fail it."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -155,6 +156,27 @@ def test_writes_keep_to_their_rate(rig, api_server):
             rig.stands["metadata"]["resourceVersion"],
         )
     assert rig.clock.waits == [0.5, 0.5]
+
+
+def test_many_writes_of_several_threads_go_over_kept_connections(rig, api_server):
+    api = api_server.client(keep_connections=True)
+    rig.writer = rig.make(api, per_second=1000)
+
+    def write(name):
+        ref = Ref("Deployment", rig.ref.namespace, name)
+        version = rig.admin.post(folder(rig.ref.namespace), deployment(name))["metadata"]["resourceVersion"]
+        marked = rig.writer.write(DEPLOYMENT, ref, MARK, version)
+        return rig.writer.write(DEPLOYMENT, ref, DOWN_TO_0, marked.version).result
+
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(write, [f"many-{number}" for number in range(24)]))
+    api.close()
+    assert results == ["done"] * 24
+    listed = rig.admin.get(folder(rig.ref.namespace))["items"]
+    assert {item["metadata"]["name"]: item["spec"]["replicas"] for item in listed} == {
+        "web": 3,
+        **{f"many-{number}": 0 for number in range(24)},
+    }
 
 
 def test_an_object_that_is_gone_is_told(rig):
