@@ -83,12 +83,14 @@ class Actor:
     """Acts.
 
     Args:
-        writes: the API server.
+        writes: the API server, as fast as it takes what comes back.
         book: the audit table, Events and metrics.
+        downs: the same for downs, at the configured rate; ``None``: as ``writes``.
     """
 
-    def __init__(self, writes: Writes, book: Book) -> None:
+    def __init__(self, writes: Writes, book: Book, downs: Writes | None = None) -> None:
         self._writes = writes
+        self._downs = downs or writes
         self._book = book
         self._past: dict[Ref, frozenset[str]] = {}
         """The versions that each object was last written on; while it is still seen at one, our write is not seen."""
@@ -114,8 +116,9 @@ class Actor:
     def _write(self, task: Task) -> Outcome:
         lever, version = task.lever, task.lever.version
         past: frozenset[str] = frozenset()
+        writes = self._downs if task.step.action == "down" else self._writes
         for patch in patches(task.step, lever, task.kind):
-            wrote = self._writes.write(task.kind, lever.ref, patch, version)
+            wrote = writes.write(task.kind, lever.ref, patch, version)
             if wrote.result != "done":
                 if wrote.result not in {"conflict", "unknown"}:
                     _log.warning("%s of %s: %s", task.step.action, lever.ref, wrote.why)

@@ -101,6 +101,10 @@ class Engine:
         self._downs: dict[Ref, tuple[datetime | None, int]] = {}
         """By object, how often it was put down in which window: for records that are taken away with the change."""
 
+    def recall(self, downs: Mapping[Ref, tuple[datetime | None, int]]) -> None:
+        """Take how often former processes put objects down, and in which window."""
+        self._downs = {**downs, **self._downs}
+
     def look(self, now: datetime) -> list[Report]:
         """What would be done now, guards asked, nothing written."""
         seen: set[Ref] = set()
@@ -125,7 +129,7 @@ class Engine:
             reports[report.ref] = self._act(report, now)
         downs = [r for r in reports.values() if r.step.action == "down" and not r.refusals and not r.wish.dry_run]
         allowed = downs[: max(0, self._policy.allowance(now))]
-        self._actor.intend([self._task(report) for report in allowed], now)
+        self._actor.intend([self.task(report) for report in allowed], now)
         for report in allowed:
             reports[report.ref] = self._act(report, now)
         return Tick(now, tuple(reports.values()), waiting=len(downs) - len(allowed))
@@ -218,11 +222,12 @@ class Engine:
         workload = Workload(seen, seen, namespace, tuple(self._cluster.pods_of(seen.ref)))
         return Report(seen.ref, seen.ref, _FORGOTTEN, step, workload)
 
-    def _task(self, report: Report) -> Task:
+    def task(self, report: Report) -> Task:
+        """A report as what is recorded of it."""
         return Task(report.workload, report.wish, report.step, self._kinds[report.ref.kind])
 
     def _act(self, report: Report, now: datetime) -> Report:
-        outcome = self._actor.act(self._task(report), now)
+        outcome = self._actor.act(self.task(report), now)
         if outcome.result == "done":
             self._count(report)
         return replace(report, outcome=outcome)
