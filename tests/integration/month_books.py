@@ -13,6 +13,7 @@ import signal
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3  # noqa: F401  (before the first fork)
 import polars as pl
@@ -27,7 +28,7 @@ from controller.settings import AgentsSettings, ControllerSettings
 from ledger.bill_intake import BillIntake
 from ledger.bill_settings import BillSettings, BillSource
 from ledger.bill_sources import sources_of
-from ledger.price_keeper import PriceKeeper
+from ledger.price_keeper import PriceKeeper, connect_aws
 from ledger.price_live_settings import LivePriceSettings
 from ledger.price_settings import OnPremPrice, PriceSettings
 from ledger.tables import LIFETIMES
@@ -56,6 +57,23 @@ class ScriptedPresent:
         return False
 
 
+class Clients:
+    """AWS's clients, each made once: making one takes as long as half a moment's work."""
+
+    def __init__(self):
+        self._made = {}
+
+    def connect(self, *asked):
+        """As :func:`ledger.price_keeper.connect_aws`; what is given is closed only with all of them."""
+        if asked not in self._made:
+            self._made[asked] = connect_aws(*asked)
+        return SimpleNamespace(get_paginator=self._made[asked].get_paginator, close=lambda: None)
+
+    def close(self):
+        for made in self._made.values():
+            made.close()
+
+
 class MonthBooks:
     """A controller's jobs, which do one moment's work at a time."""
 
@@ -74,7 +92,8 @@ class MonthBooks:
         self.books = build_books(ControllerOptions(config), root, self.present)
         self.store = self.books.store
         self.store.claim_epoch()
-        self.prices = PriceKeeper(self.store, config.prices.live)
+        self.clients = Clients()
+        self.prices = PriceKeeper(self.store, config.prices.live, self.clients.connect)
         self.now = END
         intake = BillIntake(self.store, root / "scratch", lambda: self.now, timedelta(days=15))
         sources, bookkeeper = sources_of(config.bills), self.books.bookkeeper
@@ -101,6 +120,9 @@ class MonthBooks:
         if gathered.silent.keys() != silent:
             raise RuntimeError(f"silent: {gathered.silent}, where {silent} were to be")
         self.bills.run()  # and settles
+
+    def close(self):
+        self.clients.close()
 
 
 def events(now):

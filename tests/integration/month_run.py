@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -51,8 +51,7 @@ class Played:
 def play(root: Path) -> Played:
     """The month, undisturbed, in this process."""
     os.environ.update(KEYS)
-    with MonthWorld(root) as world:
-        books = MonthBooks(root, world.agents, world.aws.url)
+    with MonthWorld(root) as world, closing(MonthBooks(root, world.agents, world.aws.url)) as books:
         played = Played(books.store)
         for now in STEPS:
             world.turn(now)
