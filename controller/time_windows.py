@@ -30,12 +30,13 @@ from controller.window_kinds import MINUTES_A_DAY, WEEKDAYS, Always, Dates, Peri
 EVERY_DAY = frozenset(range(len(WEEKDAYS)))
 _DAY_NAMES = {name.lower(): number for number, name in enumerate(WEEKDAYS)}
 _TOKEN = re.compile(r"\S+")
-_TIME_RANGE = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME_RANGE = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})"
-_PERIOD = re.compile(rf"({_MOMENT})\s*[-/]\s*({_MOMENT})")
+_PERIOD = re.compile(rf"({_MOMENT})\s*[-/]\s*({_MOMENT})", re.ASCII)
 _HOURS, _MINUTES = 24, 59
 YEARS = range(1970, 3000)
+_MOST_WINDOWS = 100
 _WORDS = {"always": True, "true": True, "never": False, "false": False}
 
 Reading = Literal["own", "downscaler"]
@@ -69,6 +70,8 @@ def parse(spec: str, zone: str = "UTC", reading: Reading = "own") -> Windows:
         raise SpecRefused(
             spec, 0, len(spec), "no window: write such as 'Mon-Fri 07:30-20:30 Europe/Berlin', always or never"
         )
+    if len(windows) > _MOST_WINDOWS:
+        raise SpecRefused(spec, 0, len(spec), f"{len(windows)} windows are more than the {_MOST_WINDOWS} of one spec")
     return Windows(spec, tuple(windows))
 
 

@@ -7,14 +7,15 @@ from zoneinfo import ZoneInfo
 from controller.scaling.model import Size
 from controller.time_windows import YEARS, SpecRefused, known_zone
 
-_SIZE = re.compile(r"(\d{1,9})(%?)")
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|m|s))+")
+_SIZE = re.compile(r"([0-9]{1,9})(%?)")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|m|s))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _LONGEST_SECONDS = 10 * 365 * 86_400
 _MOMENT = re.compile(
     r"(?P<clock>\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?)(?P<offset>Z|[+-]\d{2}:?\d{2})?"
-    r"(?:\s+(?P<zone>\S+))?"
+    r"(?:\s+(?P<zone>\S+))?",
+    re.ASCII,
 )
 _YES, _NO = frozenset({"true", "yes", "on"}), frozenset({"false", "no", "off"})
 _FULL_PERCENT = 100

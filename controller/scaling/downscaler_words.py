@@ -46,7 +46,7 @@ KNOWN = frozenset(
     }
 )
 """Those that say what is wished. All others are passed over, as that program does."""
-_ORIGINAL_NUMBER = re.compile(r"-?\d{1,9}")
+_ORIGINAL_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _Value = TypeVar("_Value")
 
 

@@ -47,3 +47,30 @@ def test_a_time_or_zone_that_is_none_ends_with_2(wrong):
     told = check(*wrong)
     assert told.exit_code == 2
     assert "soon" in told.stderr or "Mars" in told.stderr
+
+
+def test_a_window_over_midnight_is_told_to_mean_something_else_to_kube_downscaler():
+    spec, saturday = "Mon-Fri 20:00-07:00 UTC", ("--at", "2026-11-28T03:00:00Z")
+    first, *rest = check(spec, *saturday).output.splitlines()
+    assert first == "inside"
+    assert "in an annotation downscaler/... it is outside (--kube-downscaler)" in rest
+    assert check(spec, "--kube-downscaler", *saturday).output.startswith("outside\n")
+    assert "downscaler" not in check(spec, "--at", "2026-11-27T21:00:00Z").output
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        ("2024-07-29T08:30:00Z - 2024-07-29T16:00:00+02:00", "outside"),
+        ("Fri-Fri 20:00-24:00 CET,Sat-Sun 00:00-24:00 CET", "inside"),
+        ("True", "inside"),
+    ],
+)
+def test_kube_downscalers_spelling_is_read(spec, word):
+    assert check(spec, "--at", "2026-11-28T03:00:00Z").output.splitlines()[0] == word
+
+
+def test_a_window_that_never_holds_is_one_to_kube_downscaler_alone():
+    assert check("Mon-Sun 00:00-00:00 UTC").exit_code == 2
+    told = check("Mon-Sun 00:00-00:00 UTC", "--kube-downscaler")
+    assert (told.exit_code, told.output.splitlines()[0]) == (0, "outside")

@@ -103,6 +103,7 @@ def test_every_iana_zone_is_accepted():
         ("Mon 08:00-09:00 UTC, whenever", "whenever", "no weekday"),
         ("../etc/passwd", "../etc/passwd", "no weekday"),
         ("Mon 08:00-09:00 ../../etc/passwd", "../../etc/passwd", "no time zone"),
+        ("Mon ٠٨:00-09:00 UTC", "٠٨:00-09:00", "no range of times"),
         ("", "", "no window"),
         (" , ;", " , ;", "no window"),
     ],
@@ -210,3 +211,9 @@ def test_what_kube_downscaler_refuses_or_never_matches_is_refused_in_its_reading
 def test_a_year_out_of_reach_is_refused(spec):
     with pytest.raises(SpecRefused, match="out of reach"):
         parse(spec)
+
+
+def test_more_windows_than_anybody_means_are_refused():
+    parse(",".join(["Mon 08:00-09:00"] * 100))
+    with pytest.raises(SpecRefused, match="101 windows are more than the 100 of one spec"):
+        parse(",".join(["Mon 08:00-09:00"] * 101))

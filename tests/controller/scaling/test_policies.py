@@ -1,6 +1,7 @@
 """What is wished of a workload: who is concerned, which level decides, and that the clock alone does."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from controller.scaling import downscaler_words
 from controller.scaling.model import NamespaceSeen, Size
 from controller.scaling.policies import Policies, resolve
+from controller.scaling.policy_annotations import KNOWN
 from tests.controller.scaling.policy_rig import (
     MONDAY_NIGHT,
     MONDAY_NOON,
@@ -281,6 +284,23 @@ def test_a_wish_holds_until_it_says(spec, moment):
         )
         assert (before.wished, before.window) == (made.wished, made.window)
         assert after.wished != made.wished
+
+
+KEYS = st.sampled_from([*KNOWN, *downscaler_words.KNOWN, "wattledger.io/schedule-", "downscaler/"])
+WORDS = st.text(max_size=30) | st.lists(
+    st.sampled_from(
+        ["Mon", "-", "Fri", " ", "07:30-20:30", "24:00", "00:00", ",", "Europe/Berlin", "2026-12-25", "50%", "up"]
+    )
+).map("".join)
+
+
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(st.dictionaries(KEYS, WORDS, max_size=4), st.dictionaries(KEYS, WORDS, max_size=2))
+def test_whatever_annotations_say_there_is_an_answer(own, above):
+    seen = replace(workload(), annotations=own)
+    made = Policies(settings(nights())).wish(seen, NamespaceSeen("dev-a", annotations=above), 1, MONDAY_NIGHT)
+    assert made.wished in {"down", "up", "none", "unclear"}
+    assert made.why
 
 
 def test_ten_thousand_workloads_are_asked_in_well_under_a_second():
