@@ -102,7 +102,7 @@ def read_number(text: str, least: int, most: int) -> int:
         SpecRefused: it is none, or out of bounds.
     """
     said = text.strip()
-    if not re.fullmatch(r"-?[0-9]{1,9}", said) or not least <= int(said) <= most:
+    if not re.fullmatch(r"-?[0-9]{1,10}", said) or not least <= int(said) <= most:
         raise _refused(text, f"is no whole number from {least} to {most}")
     return int(said)
 

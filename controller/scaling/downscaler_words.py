@@ -1,16 +1,15 @@
 """What kube-downscaler's annotations ``downscaler/...`` say, in the words of py-kube-downscaler and GoKubeDownscaler.
 
-Owns their names, their values, and what a former kube-downscaler left on an object that it put down. Where the two
-programs differ, the careful meaning is taken: excluded rather than scaled, up rather than down.
+Owns their names and their values. Where the two programs differ, the careful meaning is taken: excluded rather than
+scaled, up rather than down.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from controller.scaling.annotation_values import read_moment, read_seconds, read_size
+from controller.scaling.annotation_values import read_moment, read_number, read_seconds, read_size
 from controller.scaling.down_times import DownTimes, PeriodTimes, Timeline
-from controller.scaling.model import Levers, Seen, Size
+from controller.scaling.model import Size
 from controller.scaling.said import Force, Said, Timed
 from controller.time_windows import SpecRefused, known_zone, parse
 from controller.window_kinds import Windows
@@ -43,11 +42,21 @@ KNOWN = frozenset(
         REPLICAS,
         GO_REPLICAS,
         GRACE,
+        ORIGINAL,
     }
 )
-"""Those that say what is wished. All others are passed over, as that program does."""
-_ORIGINAL_NUMBER = re.compile(r"-?[0-9]{1,9}")
+"""Those that are read. All others are passed over, as that program does."""
+_LARGEST = 2**31  # what it notes of a ScaledObject that was not paused
 _Value = TypeVar("_Value")
+
+
+def read_original(text: str) -> int:
+    """The replicas that it found; -1 of a ScaledObject that was not paused.
+
+    Raises:
+        SpecRefused: it is no number, so that the original is not known.
+    """
+    return read_number(text, -1, _LARGEST)
 
 
 def read(annotations: Mapping[str, str], zone: str) -> tuple[Said, dict[str, tuple[str, ...]]]:
@@ -58,39 +67,6 @@ def read(annotations: Mapping[str, str], zone: str) -> tuple[Said, dict[str, tup
         zone: IANA name, of windows that name none.
     """
     return _Reading(annotations, zone).said()
-
-
-def left_down(seen: Seen) -> Levers | None:
-    """The levers that a former kube-downscaler means to give back; ``None``: it left nothing, or it is up again.
-
-    It notes the replicas that it found in ``downscaler/original-replicas``, and takes that away when it brings an
-    object back. So an object that bears it and stands lower was put down by it, and what it notes is the original.
-
-    Raises:
-        SpecRefused: the annotation is no number, so that the original is not known.
-    """
-    text = seen.annotations.get(ORIGINAL)
-    if text is None:
-        return None
-    if not _ORIGINAL_NUMBER.fullmatch(text.strip()):
-        raise SpecRefused(text, 0, len(text), f"{ORIGINAL}: {text!r} is no number of replicas")
-    return _left(seen, int(text))
-
-
-def _left(seen: Seen, original: int) -> Levers | None:
-    """By the lever that its kind has."""
-    levers = seen.levers
-    if "pausedReplicas" in levers:  # it notes a pause that somebody had set elsewhere, and of none a number of no use
-        before = seen.annotations.get(ORIGINAL_PAUSE)
-        paused = levers["pausedReplicas"]
-        return None if paused is None or paused == before else {**levers, "pausedReplicas": before}
-    if "suspend" in levers:
-        return {**levers, "suspend": False} if levers["suspend"] is True and original > 0 else None
-    for name in ("replicas", "minReplicas"):
-        present = levers.get(name)
-        if isinstance(present, int) and present < original:
-            return {**levers, name: original}
-    return None
 
 
 class _Reading:
@@ -109,6 +85,7 @@ class _Reading:
         until = self._one("exclude_until", EXCLUDE_UNTIL, lambda text: read_moment(text, known_zone("UTC")))
         forces, size = self._forces(), self._size()
         grace = self._one("grace_seconds", GRACE, read_seconds)
+        self._one("original", ORIGINAL, read_original)  # one that is not known leaves the object untouched
         said = Said(
             times=times,
             exclude=exclude,

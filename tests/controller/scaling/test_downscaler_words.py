@@ -4,9 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from controller.scaling.downscaler_words import left_down
 from controller.scaling.model import Size
-from controller.time_windows import SpecRefused
 from tests.controller.scaling.policy_rig import MONDAY_NIGHT, MONDAY_NOON, nights, wish, workload
 
 
@@ -124,40 +122,8 @@ def test_its_windows_over_midnight_mean_what_they_mean_there():
     assert wish(workload(downscaler__uptime="Mon-Sun 00:00-00:00 UTC"), now=MONDAY_NOON).wished == "down"
 
 
-@pytest.mark.parametrize(
-    ("levers", "original", "back"),
-    [
-        ({"replicas": 0}, "3", {"replicas": 3}),
-        ({"replicas": 1}, "3", {"replicas": 3}),
-        ({"replicas": 3}, "3", None),
-        ({"replicas": 5}, "3", None),
-        ({"replicas": 0}, "0", None),
-        ({"minReplicas": 1, "maxReplicas": 9}, "4", {"minReplicas": 4, "maxReplicas": 9}),
-        ({"suspend": True}, "1", {"suspend": False}),
-        ({"suspend": False}, "1", None),
-        ({"suspend": True}, "0", None),
-        ({"pausedReplicas": "0"}, "-1", {"pausedReplicas": None}),
-        ({"pausedReplicas": None}, "-1", None),
-    ],
-)
-def test_what_a_former_kube_downscaler_left_down_is_known_with_its_original(levers, original, back):
-    assert left_down(workload(levers=levers, downscaler__original_replicas=original)) == back
-
-
-def test_a_pause_that_somebody_had_set_before_it_is_given_back():
-    seen = workload(
-        levers={"pausedReplicas": "0"},
-        downscaler__original_replicas="2",
-        downscaler__original_pause_replicas="2",
-    )
-    assert left_down(seen) == {"pausedReplicas": "2"}
-
-
-def test_without_its_note_nothing_was_left():
-    assert left_down(workload(levers={"replicas": 0})) is None
-
-
-@pytest.mark.parametrize("nonsense", ["", "three", "50%", "1e3", "99999999999"])
-def test_a_note_that_is_no_number_is_refused(nonsense):
-    with pytest.raises(SpecRefused, match="downscaler/original-replicas"):
-        left_down(workload(levers={"replicas": 0}, downscaler__original_replicas=nonsense))
+@pytest.mark.parametrize("nonsense", ["", "three", "50%", "1e3", "-2", "99999999999"])
+def test_a_note_of_the_original_that_is_no_number_leaves_the_workload_untouched(nonsense):
+    made = wish(workload(downscaler__original_replicas=nonsense), nights())
+    assert made.wished == "unclear"
+    assert "downscaler/original-replicas" in made.why

@@ -28,7 +28,7 @@ def test_the_guide_has_each_annotation_in_the_words_of_the_code():
 def test_the_guide_for_migration_has_each_annotation_that_is_read():
     table = re.findall(r"^\| (.*?) \|", text_of("from-kube-downscaler.md"), re.MULTILINE)
     written = {name for cell in table for name in re.findall(r"`(downscaler/[a-z-]+)`", cell)}
-    assert written == downscaler_words.KNOWN | {downscaler_words.ORIGINAL}
+    assert written == downscaler_words.KNOWN
 
 
 @pytest.mark.parametrize("guide", ["schedules.md", "from-kube-downscaler.md"])
