@@ -138,8 +138,7 @@ class Connections:
                     return None
                 made, used, connected = self._idle.pop()
             # whatever there is to read on it, it is no answer: the server has closed it, or has lost count
-            unread = select.select([connected], [], [], 0)[0]
-            if not unread and now - used < IDLE_SECONDS and now - made < KEPT_SECONDS:
+            if not _has_unread(connected) and now - used < IDLE_SECONDS and now - made < KEPT_SECONDS:
                 return made, connected
             connected.close()
 
@@ -339,6 +338,12 @@ def reasons_of(status: JsonObject) -> frozenset[str]:
     """The reason of a Status object and of its causes."""
     causes = children(status, "details", "causes")
     return frozenset({text(status, "reason"), *(text(cause, "reason") for cause in causes)} - {""})
+
+
+def _has_unread(connected: socket.socket) -> bool:
+    poll = select.poll()  # select itself takes no descriptor above 1023
+    poll.register(connected, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _connect(connection: http.client.HTTPConnection) -> tuple[float, socket.socket]:
