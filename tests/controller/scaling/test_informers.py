@@ -8,6 +8,7 @@ import pytest
 from collectors.clock import SystemClock
 from collectors.kube_api import KubeApi
 from collectors.kube_errors import Expired
+from controller.scaling import registry
 from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, ClusterView
 from controller.scaling.informers import HABITS, PAGE_OBJECTS, Informers
 from controller.scaling.model import Ref
@@ -193,8 +194,8 @@ def test_a_server_that_fails_makes_the_view_stale_until_it_answers_again(cluster
     view = cluster.watch()
     proxy.fail_where(lambda request: request.watch, ERROR, times=-1)
     proxy.cut_watches()
-    until(lambda: cluster.stale_seconds() > 0.5 and len(view.failing) == len(FOLLOWED))
-    assert "HTTP 500" in view.failing["Deployment"]
+    until(lambda: all("HTTP 500" in view.failing.get(kind, "") for kind in FOLLOWED))
+    until(lambda: cluster.stale_seconds() > 0.5)
     proxy.heal()
     until(lambda: cluster.stale_seconds() == 0)
     assert view.failing == {}
@@ -267,3 +268,22 @@ def test_a_close_ends_all_watches_within_a_second(api_server, proxy):
         cluster.watch()
         began = time.monotonic()
     assert time.monotonic() - began < 5
+
+
+def test_every_kind_of_the_registry_is_followed_once_its_crd_is_there(api_server, proxy):
+    clock = SystemClock()
+    view = ClusterView(clock)
+    informers = Informers(api_server.client(url=proxy.url), registry.KINDS, view, clock)
+    informers.start()
+    try:
+        until(view.ready)
+        assert view.served("Deployment") == "v1"
+        api_server.install_crds()
+        informers.look_again()
+        until(lambda: all(view.synced(kind.name) for kind in registry.KINDS))
+        until(lambda: proxy.open_watches == len(registry.KINDS) + len((NAMESPACES, NODES, PODS)))
+        proxy.forget()
+        time.sleep(1)
+        assert (proxy.requests, proxy.watches) == ([], [])
+    finally:
+        informers.close()
