@@ -5,6 +5,7 @@ What is staged is booked by :mod:`ledger.bill_intake`. A file that cannot be rea
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -178,9 +179,18 @@ def _put_down(rows: pl.DataFrame, path: Path) -> Part:
 
 def _charges(file: BillFile, reader: BatchReader) -> Iterator[pl.DataFrame]:
     facts, figures = _columns(file, reader.dialect)
-    for batch in file.batches(facts | figures, uncut=figures):
+    for batch in _ahead(file.batches(facts | figures, uncut=figures)):
         if batch.height:
             yield _with_month(reader.charges(batch))
+
+
+def _ahead(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same; the next one is read while its forerunner is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
 def _columns(file: BillFile, dialect: Dialect) -> tuple[set[str], set[str]]:
