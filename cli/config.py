@@ -7,6 +7,7 @@ from cli.source_settings import DcgmSettings, HoldersSettings, HostSettings
 from collectors.prometheus_settings import PrometheusSettings
 from collectors.serving_settings import ServingSettings
 from collectors.setting import BaseModel, ConfigDict
+from controller.scaling.queue_settings import QueueScalingSettings
 from controller.scaling.schedule_settings import ScheduleSettings
 from controller.settings import ControllerSettings
 from exporters.metric_settings import MetricsSettings
@@ -39,4 +40,5 @@ class Config(BaseModel):
     carbon: CarbonSettings = CarbonSettings()
     budgets: BudgetSettings = BudgetSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    queue_scaling: QueueScalingSettings = QueueScalingSettings()
     prometheus: PrometheusSettings = PrometheusSettings()

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 import click
 
+from cli.schedule_keda import scaledobject
+
 
 @click.group()
 def schedule() -> None:
@@ -68,3 +70,6 @@ def _moment(at: str | None, zone: str) -> datetime:
             f"{at!r} is no time: write such as 2026-11-22T18:00:00+01:00", param_hint="--at"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+
+
+schedule.add_command(scaledobject)

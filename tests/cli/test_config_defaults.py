@@ -176,6 +176,15 @@ DEFAULTS = {
         "annotations": {"enabled": True, "downscaler": True, "gpu_only": True, "kinds": []},
         "policies": [],
     },
+    "queue_scaling": {
+        "prometheus_url": None,
+        "authentication": None,
+        "auth_mode": "bearer",
+        "tenant": None,
+        "polling_seconds": 15,
+        "timezone": "UTC",
+        "workloads": [],
+    },
     "prometheus": {
         "url": None,
         "token_file": None,
