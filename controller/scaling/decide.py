@@ -5,7 +5,7 @@ The states of an object, by its record and its levers:
 | record | levers | state |
 | --- | --- | --- |
 | none | any | nobody's but its owner's |
-| there, or restoring | not written since the record was | decided and not done: a death between two writes |
+| there, or restoring | as they stood when it was written | decided and not done: a death between two writes |
 | there | as put | down |
 | there | as found | somebody put it back: a revert |
 | there | neither | somebody changed it: theirs stands |
@@ -14,7 +14,9 @@ The states of an object, by its record and its levers:
 | no record of ours | any | broken: left alone and reported |
 
 So a death at any moment, a missed tick or a lost answer changes nothing: the next look sees the same table. Only kinds
-with a scale subresource take two writes; whether the second was done is told by the object's generation.
+with a scale subresource take two writes. Where the levers stand as they stood, the object's generation tells whether the
+second write was not done, or was done and undone by somebody: it has grown by two then, or by more. Others may have made
+it grow too, so growth alone never leaves a workload down.
 """
 
 from dataclasses import dataclass, replace
@@ -105,24 +107,37 @@ class _Look:
         return self._put_down(reverts) or Step("nothing", "it is at that size already, or below")
 
     def marked(self, record: Record, *, ready: bool) -> Step:
-        undone = self.kind.scale_subresource and self.seen.generation == record.generation
         if record.restoring is not None:
-            return self._restoring(record, undone=undone, ready=ready)
-        if undone and self.seen.levers != record.put:
-            return self._undone(record)
+            return self._restoring(record, ready=ready)
         if self.seen.levers == record.put:
             return self._down(record)
+        if self._stands_as_before(record) and (self._untouched(record) or self.seen.levers != record.was):
+            return self._undone(record)
         if self.seen.levers == record.was:
             return self._reverted(record)
         if self._wished_down and record.window == self.wish.window:
             return Step("nothing", "somebody changed it since it was put down: theirs stands until the window ends")
         return Step("give_way", "somebody changed it since it was put down: theirs stands")
 
-    def _restoring(self, record: Record, *, undone: bool, ready: bool) -> Step:
+    def _stands_as_before(self, record: Record) -> bool:
+        """Whether the levers are those that stood when the record was written, by itself, before them."""
+        return self.kind.scale_subresource and self.seen.levers == (record.stood or record.was)
+
+    def _untouched(self, record: Record) -> bool:
+        """Whether the levers were surely not written since the record was: there and back takes two writes."""
+        grown = self.seen.generation - record.generation
+        return grown < 2 + self.kind.generation_counts_annotations
+
+    def _restoring(self, record: Record, *, ready: bool) -> Step:
         if self.seen.levers != record.was:
-            if undone:
+            if not self._stands_as_before(record):
+                return Step("give_way", "somebody changed it while it was coming back: theirs stands")
+            if self._untouched(record):
                 return Step("restore", self.wish.why, record.was, record, recorded=True)
-            return Step("give_way", "somebody changed it while it was coming back: theirs stands")
+            if record.reverts >= MOST_REVERTS:
+                return Step("give_way", "somebody puts it down again whenever it is brought back: theirs stands")
+            again = replace(record, generation=self.seen.generation, reverts=record.reverts + 1)
+            return Step("restore", self.wish.why, record.was, again)
         if self._wished_down:
             reverts = record.reverts if record.window == self.wish.window else 0
             return self._put_down(reverts) or Step("finish", "it is as wished")
@@ -150,6 +165,7 @@ class _Look:
         changed = replace(
             record,
             put=wanted,
+            stood=self.seen.levers,
             generation=self.seen.generation,
             policy=self.wish.policy,
             window=self.wish.window,
@@ -172,7 +188,8 @@ class _Look:
 
     def _restore(self, record: Record) -> Step:
         due = max(self.now, self.wish.due or self.now)
-        coming = replace(record, restoring=self.now, due=due, generation=self.seen.generation)
+        stood, generation = self.seen.levers, self.seen.generation
+        coming = replace(record, restoring=self.now, due=due, stood=stood, generation=generation)
         return Step("restore", self.wish.why, record.was, coming)
 
     def _put_down(self, reverts: int) -> Step | None:

@@ -43,6 +43,11 @@ class Kind(Protocol):
         ...
 
     @property
+    def generation_counts_annotations(self) -> bool:
+        """Whether ``metadata.generation`` grows with a change of annotations too, as a Deployment's does."""
+        ...
+
+    @property
     def sizes(self) -> Sizes:
         """Which sizes it can be put to; ``down`` to another is ``None``."""
         ...

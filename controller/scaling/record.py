@@ -31,7 +31,7 @@ class Record:
     put: Levers
     """The levers as they were to be; what differs from both is somebody else's."""
     generation: int
-    """Of the object when the record was last written; a change of its levers makes a higher one, a record does not."""
+    """Of the object when the record was last decided on; each change of its spec makes a higher one."""
     policy: str
     at: datetime
     """When the down was decided."""
@@ -45,6 +45,8 @@ class Record:
     """When it is to be Ready, once it is being brought back."""
     instance_types: tuple[str, ...] = ()
     """Of the nodes on which its pods ran."""
+    stood: Levers | None = None
+    """The levers when the record was last decided on; ``None``: as they were found."""
 
     def write(self) -> str:
         """The annotation's value."""
@@ -63,6 +65,8 @@ class Record:
             said["restoring"] = self.restoring.isoformat()
         if self.due is not None:
             said["due"] = self.due.isoformat()
+        if self.stood is not None and self.stood != self.was:
+            said["stood"] = dict(self.stood)
         if self.instance_types:
             said["instance_types"] = list(self.instance_types)
         return json.dumps(said, separators=(",", ":"))
@@ -92,7 +96,8 @@ def read_record(written: str, seen: Seen) -> Record:
             f"{seen.ref}: the annotation {RECORD} is not as it was written ({why}), so what it stood at is not known: "
             f"set it by hand and remove the annotation; the audit table has what was written"
         ) from error
-    if found.kind != seen.ref.kind or not all(_fits(levers, seen.levers) for levers in (found.was, found.put)):
+    said = (found.was, found.put, found.stood or found.was)
+    if found.kind != seen.ref.kind or not all(_fits(levers, seen.levers) for levers in said):
         raise BrokenRecord(
             f"{seen.ref}: the annotation {RECORD} is of a {found.kind} with the levers {', '.join(found.was)}, "
             f"not of this object: set it by hand and remove the annotation"
@@ -129,6 +134,7 @@ def _read(said: Mapping[str, object]) -> Record:
         restoring=_moment(said, "restoring") if "restoring" in said else None,
         due=_moment(said, "due") if "due" in said else None,
         instance_types=_names(said, "instance_types"),
+        stood=_levers(said, "stood") if "stood" in said else None,
     )
 
 

@@ -26,6 +26,7 @@ class ByPatch:
     read: Callable[[JsonObject], Traits]
     scale_subresource: bool = False
     sizes: Sizes = "zero"
+    generation_counts_annotations: bool = False
 
     def seen(self, item: JsonObject) -> Seen:
         """What is kept of one object.

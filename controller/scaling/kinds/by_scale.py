@@ -23,6 +23,7 @@ class ByScale:
     read: Callable[[JsonObject], Traits]
     scale_subresource: bool = True
     sizes: Sizes = "any"
+    generation_counts_annotations: bool = False
 
     def seen(self, item: JsonObject) -> Seen:
         """What is kept of one object.

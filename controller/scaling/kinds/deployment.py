@@ -19,4 +19,6 @@ def _read(item: JsonObject) -> Traits:
     )
 
 
-DEPLOYMENT = ByScale("Deployment", "apps", ("v1",), "deployments", ("ReplicaSet",), _read)
+DEPLOYMENT = ByScale(
+    "Deployment", "apps", ("v1",), "deployments", ("ReplicaSet",), _read, generation_counts_annotations=True
+)

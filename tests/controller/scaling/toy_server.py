@@ -87,7 +87,10 @@ class ToyServer:
         new = merge(old, patch)
         if new == old:
             return
-        if new.get("spec") != old.get("spec"):
+        if new.get("spec") != old.get("spec") or (
+            self.kinds[ref.kind].generation_counts_annotations
+            and new["metadata"].get("annotations") != old["metadata"].get("annotations")
+        ):
             new["metadata"]["generation"] = old["metadata"]["generation"] + 1
         self.objects[ref] = new
         self._touch(new)
