@@ -21,6 +21,10 @@ from controller.bookkeeper import Bookkeeper
 from controller.gather import Gather
 from controller.marks import LedgerMarks
 from controller.present import Present
+from controller.scaling.activity import ActivityBook
+from controller.scaling.model import DownOptions
+from controller.scaling.schedule_settings import ScheduleSettings
+from controller.settings import AgentsSettings
 from ledger.agent_hours import MEASURED, SIMULATED
 from ledger.carbon import Carbon
 from ledger.cost_keeper import CostKeeper
@@ -45,6 +49,8 @@ class Books:
     """For those who only read."""
     bookkeeper: Bookkeeper
     gather: Gather
+    activity: ActivityBook | None
+    """What agents tell of GPUs at work, where schedules need it."""
 
 
 def build_books(options: ControllerOptions, folder: Path, present: Present) -> Books:
@@ -66,15 +72,22 @@ def build_books(options: ControllerOptions, folder: Path, present: Present) -> B
     keeper = Keeper(store, Costing(store, rules), cluster=config.agent.cluster_name, simulated=options.simulated)
     bookkeeper = Bookkeeper(store, keeper, CostKeeper(store, rules))
     agents = config.controller.agents
-    pull = JournalPull(
-        token_file=agents.token_file,
-        ca_file=agents.ca_file,
-        seconds=agents.timeout_seconds,
-        at_once=agents.at_once,
-    )
+    pull = journal_pull(agents, agents.timeout_seconds)
     known = KnownAgents(tuple(AgentAddress(url) for url in agents.urls), _found(config, os.environ))
-    gather = Gather(known, pull, bookkeeper, LedgerMarks(store), present, simulated=options.simulated)
-    return Books(root, store, reader, bookkeeper, gather)
+    activity = ActivityBook(most_minutes_of(config.schedule)) if config.schedule.enabled else None
+    marks = LedgerMarks(store)
+    gather = Gather(known, pull, bookkeeper, marks, present, simulated=options.simulated, hearer=activity)
+    return Books(root, store, reader, bookkeeper, gather, activity)
+
+
+def most_minutes_of(settings: ScheduleSettings) -> int:
+    """How far back any policy asks whether GPUs worked."""
+    return max((DownOptions().idle_minutes, *(policy.idle_minutes for policy in settings.policies)))
+
+
+def journal_pull(agents: AgentsSettings, seconds: float) -> JournalPull:
+    """A client of the agents, with a time limit for each."""
+    return JournalPull(token_file=agents.token_file, ca_file=agents.ca_file, seconds=seconds, at_once=agents.at_once)
 
 
 def _store(config: Config, root: str, environ: Mapping[str, str]) -> Store:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from cli.controller_books import Books, build_books, kube_api
 from cli.controller_jobs import jobs_of
 from cli.controller_run import ControllerOptions
+from cli.controller_scaling import Scaling, build_scaling
 from cli.controller_seat import build_seat
 from cli.node_options import data_dir
 from collectors.errors import Misconfigured
@@ -21,7 +22,7 @@ from controller.lease import Leadership, Times, boot_seconds
 from controller.present import MachinePresent, Present, SimulatedPresent
 from controller.quota_report import QuotaWatch
 from controller.site import ControllerSite, Doors, Inside
-from controller.status import Lookout, Stand, Standing
+from controller.status import Lookout, Standing
 from exporters.http_secrets import Token
 from exporters.http_server import AddressTaken, RunningServer, serve_site
 from exporters.server_settings import split_address
@@ -49,10 +50,13 @@ class Parts:
     leadership: Leadership
     server: RunningServer
     stop: threading.Event
+    scaling: Scaling | None
 
     def end(self, *, last_pull: bool) -> None:
         """Finish the job at work, pull once more where that is asked for, and stop serving."""
         self.stop.set()
+        if self.scaling is not None:
+            self.scaling.end()
         self.jobs.end()
         self.watching.end()
         if last_pull and self.books.store.epoch is not None:
@@ -90,10 +94,11 @@ def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Par
         after=lambda name: watching.hurry("look") if name != "pull" else None,
     )
     stop = threading.Event()
+    scaling = build_scaling(options, books, present)
     leadership = Leadership(
         build_seat(config, books.root, folder, os.environ),
         Times(settings.lease.renew_deadline_seconds, settings.lease.retry_seconds),
-        lead=lambda: _lead(books, jobs, stop, end_at_once),
+        lead=lambda: _lead(books, jobs, scaling, stop, end_at_once),
         lost=lambda why: end_at_once(f"the seat is lost: {why}"),
     )
 
@@ -108,13 +113,14 @@ def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Par
             breaks=lookout.breaks,
             quotas=None if quotas is None else quotas.facts,
             gathered=books.gather.gathered,
-            jobs={**jobs.health, **watching.health},
+            jobs={**jobs.health, **watching.health, **({} if scaling is None else scaling.health)},
         )
 
     worker = Worker(settings.queries_at_once, settings.query_seconds)
-    server = _serve(options, _site(options, books, present, worker, stand))
+    families = ControllerFamilies(stand, lambda: None if scaling is None else scaling.stand())
+    server = _serve(options, _site(options, books, present, worker, families))
     watching.start()
-    return Parts(books, jobs, watching, worker, leadership, server, stop)
+    return Parts(books, jobs, watching, worker, leadership, server, stop, scaling)
 
 
 def _watching(lookout: Lookout, quotas: QuotaWatch | None, pace: Callable[[], float]) -> Iterator[Job]:
@@ -150,8 +156,12 @@ class _Pace:
         return settings.pull_interval_seconds
 
 
-def _lead(books: Books, jobs: Jobs, stop: threading.Event, end_at_once: Callable[[str], None]) -> None:
-    """Shut former leaders out, then begin."""
+def _lead(
+    books: Books, jobs: Jobs, scaling: Scaling | None, stop: threading.Event, end_at_once: Callable[[str], None]
+) -> None:
+    """Shut former leaders out, then begin; what is to come back waits for no ledger."""
+    if scaling is not None:
+        scaling.start()
     told = ""
     while not stop.is_set():
         try:
@@ -170,16 +180,22 @@ def _lead(books: Books, jobs: Jobs, stop: threading.Event, end_at_once: Callable
         return
 
 
-def _site(options: ControllerOptions, books: Books, present: Present, worker: Worker, stand: Stand) -> ControllerSite:
+def _site(
+    options: ControllerOptions,
+    books: Books,
+    present: Present,
+    worker: Worker,
+    families: ControllerFamilies,
+) -> ControllerSite:
     settings = options.config.controller
     inside = Inside(
         store=books.reader,
         worker=worker,
         present=present,
         gather=books.gather,
-        stand=stand,
+        stand=families.stand,
         budgets=options.config.budgets,
-        metrics=ControllerFamilies(stand),
+        metrics=families,
     )
     read, push = settings.server.token_file, settings.push_token_file
     doors = Doors(

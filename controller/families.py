@@ -1,11 +1,13 @@
 """The controller's metrics from what it knows of itself; nothing is read to answer a scrape."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 
 from controller.quota_report import QuotaFacts, quota_name
+from controller.scaling.families import ScalingFamilies
+from controller.scaling.stand import ScalingStand
 from controller.status import BooksFacts, Stand, Standing
 from exporters import catalogue_controller as catalogue
 from exporters.exposition import Family, SeriesCache
@@ -21,6 +23,9 @@ class ControllerFamilies:
     """What `/metrics` shows."""
 
     stand: Stand
+    scaling: Callable[[], ScalingStand | None] = field(default=lambda: None)
+    """How schedules stand; ``None``: there are none."""
+    _of_scaling: ScalingFamilies = field(default_factory=ScalingFamilies)
     _series: dict[Metric, SeriesCache] = field(default_factory=dict[Metric, SeriesCache])
 
     def generation(self) -> Hashable:
@@ -28,13 +33,16 @@ class ControllerFamilies:
         now = self.stand()
         runs = tuple(health.runs for health in now.jobs.values())
         looked = now.facts and now.facts.looked_at, now.quotas and now.quotas.window, now.breaks is None
-        return now.leads, now.epoch, runs, looked
+        scaling = self.scaling()
+        return now.leads, now.epoch, runs, looked, scaling and scaling.looked_at
 
     def metrics(self) -> Sequence[Family]:
         """The families now."""
         now = self.stand()
         quotas = [] if now.quotas is None else self._of_quotas(now.quotas)
-        return [*self._of_books(now), *quotas, *self._of_jobs(now)]
+        scaling = self.scaling()
+        schedules = [] if scaling is None else self._of_scaling.metrics(scaling)
+        return [*self._of_books(now), *quotas, *self._of_jobs(now), *schedules]
 
     def _of_books(self, now: Standing) -> list[Family]:
         facts = now.facts

@@ -15,6 +15,7 @@ from controller.scaling.act import Actor, Outcome, Task
 from controller.scaling.compose import Subject, View, subjects
 from controller.scaling.decide import Step, decide, record_or_none
 from controller.scaling.kind import Kind
+from controller.scaling.left_by_downscaler import taken_over
 from controller.scaling.model import NamespaceSeen, Ref, Refusal, Seen, Wish, Workload
 from controller.scaling.record import RECORD
 from controller.scaling.registry import described_elsewhere, managed_by, size_refused, with_template
@@ -108,7 +109,7 @@ class Engine:
     def look(self, now: datetime) -> list[Report]:
         """What would be done now, guards asked, nothing written."""
         seen: set[Ref] = set()
-        reports = [self._report(subject, now, seen) for subject in self._subjects()]
+        reports = [self._report(subject, now, seen) for subject in self.subjects()]
         reports += [self._orphan(each, now) for each in self._marked() if each.ref not in seen]
         concerned = [each for each in reports if each.wish.wished != "none" or each.step.action != "nothing"]
         return self._guarded(concerned, now)
@@ -131,10 +132,13 @@ class Engine:
         allowed = downs[: max(0, self._policy.allowance(now))]
         self._actor.intend([self.task(report) for report in allowed], now)
         for report in allowed:
+            if self._policy.hold(now):  # what opens while they are made holds back the rest
+                break
             reports[report.ref] = self._act(report, now)
         return Tick(now, tuple(reports.values()), waiting=len(downs) - len(allowed))
 
-    def _subjects(self) -> list[Subject]:
+    def subjects(self) -> list[Subject]:
+        """All that may be scaled, whether a policy concerns it or not."""
         rollouts = self._cluster.objects("Rollout") if "Rollout" in self._kinds else ()
         described = described_elsewhere(rollouts)
         return list(
@@ -166,6 +170,8 @@ class Engine:
             lever = next((each for each in marked if RECORD in each.annotations), lever)
             workload = replace(workload, lever=lever)
         used.add(lever.ref)
+        lever = taken_over(lever, wish, now)
+        workload = replace(workload, lever=lever)
         return Report(lever.ref, subject.seen.ref, wish, self._decide(workload, wish, now), workload)
 
     def _guarded(self, reports: list[Report], now: datetime) -> list[Report]:

@@ -10,11 +10,14 @@ from typing import Literal, cast
 
 from collectors.kube_json import JsonObject
 from controller.scaling.decide import Step
+from controller.scaling.downscaler_words import ORIGINAL, ORIGINAL_PAUSE
 from controller.scaling.kind import Kind
 from controller.scaling.model import Seen
 from controller.scaling.record import COMMAND, RECORD
 
 Place = Literal["object", "scale"]
+_LEFT = (ORIGINAL, ORIGINAL_PAUSE)
+"""What kube-downscaler noted of an object; it goes with our record, else a later 0 would look like its doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class Patch:
 def patches(step: Step, seen: Seen, kind: Kind) -> tuple[Patch, ...]:
     """The writes of a step; none where it writes nothing."""
     if step.action in {"finish", "give_way"}:
-        return (Patch("object", _annotated({RECORD: None, COMMAND: None})),)
+        left = {key: None for key in _LEFT if key in seen.annotations}
+        return (Patch("object", _annotated({RECORD: None, COMMAND: None, **left})),)
     if step.record is None or step.levers is None:
         return ()
     marks: dict[str, str | None] = {}

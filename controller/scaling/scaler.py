@@ -17,9 +17,9 @@ from controller.scaling.act import Actor, Outcome, Task, Writes
 from controller.scaling.activity import ActivityBook
 from controller.scaling.audit_log import AuditLog, found_again
 from controller.scaling.breaker import Breaker
-from controller.scaling.cluster_view import ClusterView
+from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, ClusterView
 from controller.scaling.coming_back import LeadTimes
-from controller.scaling.compose import SCALED_OBJECT
+from controller.scaling.compose import AUTOSCALER, SCALED_OBJECT
 from controller.scaling.decide import record_or_none
 from controller.scaling.engine import Engine, Policy, Report, Tick
 from controller.scaling.events import Events, EventText, about, text_of
@@ -41,6 +41,9 @@ _log = logging.getLogger(__name__)
 
 STALE_SECONDS = 180.0
 """A kind that is not followed for so long makes what is known of the cluster old."""
+_AUTOSCALERS = (AUTOSCALER, SCALED_OBJECT)
+_NEEDED = frozenset({PODS, NAMESPACES, NODES, *_AUTOSCALERS})
+"""What is looked at of every workload; another kind that is not followed keeps only its own from going down."""
 _REMEMBERED = timedelta(days=8)
 _MEASURED = {"7d": timedelta(days=7), "30d": timedelta(days=30)}
 _MINUTE = timedelta(minutes=1)
@@ -124,17 +127,22 @@ class Scaler:
         parts.events.send(parts.now(), parts.clock.monotonic_ns())
         parts.audit.write()
 
+    @property
+    def recalled(self) -> bool:
+        """Whether what former processes did is read."""
+        return self._recalled
+
     def recall(self) -> None:
         """Read what former processes did; until then nothing goes down.
 
         Raises:
             StoreError: the ledger cannot be read.
         """
-        if self._recalled or not self._parts.view.ready():
+        if self._recalled or self._last is None:
             return
         parts, now = self._parts, self._parts.now()
-        marked = [each.window for each in self._wishes() if each.window is not None]
-        downs = downs_in_window(parts.store, parts.cluster, marked)
+        windows = {report.wish.window for report in self._last.reports} - {None}
+        downs = downs_in_window(parts.store, parts.cluster, [window for window in windows if window is not None])
         self.engine.recall(
             {Ref(kind, space, name): (window, count) for (kind, space, name, window), count in downs.items()}
         )
@@ -222,14 +230,27 @@ class Scaler:
         )
         return frozenset(_workload_of(seen) for seen in marked)
 
-    def _wishes(self) -> list[Wish]:
-        return [report.wish for report in self.engine.look(self._parts.now())]
-
     def _resolve(self, workload: Workload, moment: datetime) -> Wish:
         return self._policies.wish(workload.subject, workload.namespace, workload.gpus, moment)
 
     def _refusals(self, downs: Sequence[tuple[Workload, Wish]], now: datetime) -> Mapping[Ref, tuple[Refusal, ...]]:
-        return {workload.ref: self._desk.refusals(workload, wish, now) for workload, wish in downs}
+        unknown = self._unknown_kinds()
+        return {
+            workload.ref: (
+                *self._desk.refusals(workload, wish, now),
+                *(Refusal("breaker", why) for why in (unknown.get(workload.lever.ref.kind),) if why),
+            )
+            for workload, wish in downs
+        }
+
+    def _unknown_kinds(self) -> Mapping[str, str]:
+        """Kinds of which what is known is old, and why."""
+        view, now_ns = self._parts.view, self._parts.clock.monotonic_ns()
+        return {
+            kind: f"{kind} is not followed: {why}"
+            for kind, why in view.failing.items()
+            if view.stale_seconds(now_ns, (kind,)) > STALE_SECONDS
+        }
 
     def _allowance(self, now: datetime) -> int:
         while self._went_down and self._went_down[0] <= now - _MINUTE:
@@ -243,14 +264,18 @@ class Scaler:
         del now
         if not self._recalled:
             return "what former processes did is not read from the ledger yet"
+        for kind in _AUTOSCALERS:
+            if (why := self._parts.view.forbidden.get(kind)) is not None:
+                return f"whether an autoscaler holds a workload cannot be seen: {why}"
         return self._parts.breaker.hold(self._parts.clock.monotonic_ns())
 
     def _observe(self, now: datetime) -> None:
         """Tell the breaker what is too old to act upon."""
         parts, stale = self._parts, dict[str, str]()
         now_ns = parts.clock.monotonic_ns()
-        if (seconds := parts.view.stale_seconds(now_ns)) > STALE_SECONDS:
-            why = "; ".join(f"{kind}: {error}" for kind, error in sorted(parts.view.failing.items()))
+        if (seconds := parts.view.stale_seconds(now_ns, _NEEDED)) > STALE_SECONDS:
+            failing = {kind: error for kind, error in parts.view.failing.items() if kind in _NEEDED}
+            why = "; ".join(f"{kind}: {error}" for kind, error in sorted(failing.items()))
             stale["cluster"] = f"not followed for {seconds:.0f} s ({why})"
         heard = parts.activity.heard(now)
         self._heard = self._heard or heard
