@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import polars as pl
 from polars.datatypes import DataTypeClass
 
+from ledger.audit_columns import AUDIT_COLUMNS
+
 Columns = dict[str, pl.DataType | DataTypeClass]
 
 SCHEMA_VERSION = 1
@@ -346,36 +348,7 @@ INSTANCE_TYPES = Table(
 )
 """What an instance is made of; ``node_split`` and lost GPUs are told by it."""
 
-AUDIT = Table(
-    "audit",
-    _schema(
-        {
-            "day": pl.Date,  # UTC day of at_utc
-            "at_utc": TIME,
-            "id": pl.String,  # of one action: its intent and its results share it
-            "phase": pl.String,  # intent or result
-            "actor": pl.String,  # who acts: this controller, or whom it saw act
-            "action": pl.String,  # down, raise, restore, finish, give_way, contested, broken ...
-            "cluster": pl.String,
-            "kind": pl.String,
-            "namespace": pl.String,
-            "name": pl.String,
-            "uid": pl.String,
-            "through": pl.String,  # kind and name of what was written for it, such as its autoscaler; empty: itself
-            "policy": pl.String,
-            "window": TIME,  # when the window began that the action is of; null: of none
-            "until": TIME,  # when it ends; null: not known
-            "before": pl.String,  # JSON of the levers as they were found; empty: not known
-            "after": pl.String,  # as they are to be, or were left
-            "dry_run": pl.Boolean,  # nothing was written to the cluster
-            "result": pl.String,  # done, conflict, gone, forbidden, refused or unknown; empty for an intent
-            "reason": pl.String,  # for people; of a refusal it begins with the guard's name
-            "gpus": pl.Int32,  # that the workload's pods held; null: not known
-            "priority": pl.Int32,
-        }
-    ),
-    key=("id", "phase", "at_utc"),
-)
+AUDIT = Table("audit", _schema(AUDIT_COLUMNS), key=("id", "phase", "at_utc"))
 """Every action on the cluster, and every one that was refused; appended, never rewritten."""
 
 EPOCHS = Table("epochs", _schema({"epoch": pl.Int64, "claimed_at": TIME}), key=("epoch",), partition=())
