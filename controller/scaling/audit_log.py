@@ -109,8 +109,10 @@ class AuditLog:
                 f"no down is made: the ledger did not take their audit rows within {self._seconds:g} s; see that it "
                 "can be written"
             )
-        if attempt.error is not None:
+        if isinstance(attempt.error, StoreError):
             raise attempt.error
+        if attempt.error is not None:
+            raise StoreError(f"no down is made: {attempt.error}") from attempt.error
 
     def note(self, task: Task, outcome: Outcome, now: datetime) -> None:
         """Take what became of a step; it waits for nothing and raises nothing."""

@@ -77,6 +77,12 @@ def test_no_down_is_made_while_the_ledger_refuses(ledger):
     assert log.waiting == 0  # the intent of a down that is not made is no news
 
 
+def test_whatever_fails_holds_back_downs(ledger):
+    ledger.error = OSError("the disk is gone")
+    with pytest.raises(StoreError, match="no down is made: the disk is gone"):
+        log_of(ledger).intend([down()], EVENING)
+
+
 def test_a_fenced_leader_is_told_that_it_is(tmp_path):
     former, latter = (Store(str(tmp_path), tables=(AUDIT,)) for _ in range(2))
     former.claim_epoch()
