@@ -20,7 +20,7 @@ Owns the arithmetic: integers, products in Int128. Must never take an hour witho
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import polars as pl
@@ -111,7 +111,27 @@ def savings(downs: Sequence[DownSpan], books: Books) -> pl.DataFrame:
         in part); and ``unknown``: empty, or why amounts are null: ``no_reference`` (the books have nothing that it held
         before), ``postponed``, ``unpriced``.
     """
-    spans_ = _frame(downs)
+    found = [_savings(part, _within(books, part)) for part in _portions(downs)]
+    return pl.concat(found or [_savings((), books)]).sort("place").drop("place")
+
+
+def _portions(downs: Sequence[DownSpan]) -> list[list[tuple[int, DownSpan]]]:
+    """Downs with their places, those of one reference day together: what shares an hour shares its reference."""
+    by_day: dict[date, list[tuple[int, DownSpan]]] = {}
+    for place, span in enumerate(downs):
+        by_day.setdefault(span.reference.date(), []).append((place, span))
+    return list(by_day.values())
+
+
+def _within(books: Books, part: Sequence[tuple[int, DownSpan]]) -> Books:
+    first = min(span.reference for _, span in part)
+    last = max(span.end for _, span in part)
+    days = pl.col("day").is_between(first.date(), last.date())
+    return Books(books.cost.filter(days), books.usage.filter(days), books.node_hours.filter(days))
+
+
+def _savings(part: Sequence[tuple[int, DownSpan]], books: Books) -> pl.DataFrame:
+    spans_ = _frame(part)
     known = spans_.filter(~pl.col("workload_kind").is_in(list(FINITE)))
     hours = _hours(known)
     before = _before(known, books).collect().lazy()
@@ -130,7 +150,7 @@ def savings(downs: Sequence[DownSpan], books: Books) -> pl.DataFrame:
             unknown=_unknown(),
         )
         .sort("down")
-        .select(*_WORKLOAD, "reference", "begin", "end", *_AMOUNTS, "estimate", "unknown")
+        .select("place", *_WORKLOAD, "reference", "begin", "end", *_AMOUNTS, "estimate", "unknown")
         .collect()
     )
 
@@ -143,11 +163,11 @@ def total(rows: pl.DataFrame) -> Saved:
     return Saved(**known, unknown=rows.filter(pl.col("unknown") != "").height)
 
 
-def _frame(downs: Sequence[DownSpan]) -> pl.DataFrame:
+def _frame(part: Sequence[tuple[int, DownSpan]]) -> pl.DataFrame:
     texts = dict.fromkeys(_WORKLOAD, pl.String)
     moments = {"reference": TIME, "begin": TIME, "end": TIME}
-    rows = [(*span.key, span.reference, span.begin, span.end) for span in downs]
-    return pl.DataFrame(rows, schema={**texts, **moments}, orient="row").with_row_index("down")
+    rows = [(place, *span.key, span.reference, span.begin, span.end) for place, span in part]
+    return pl.DataFrame(rows, schema={"place": pl.Int64, **texts, **moments}, orient="row").with_row_index("down")
 
 
 def _hours(downs: pl.DataFrame) -> pl.LazyFrame:

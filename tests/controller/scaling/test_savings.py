@@ -134,6 +134,16 @@ def test_nothing_is_said_where_nothing_is_known():
     assert savings([], unpriced.books()).is_empty()
 
 
+def test_downs_of_several_days_keep_their_order():
+    script = night()
+    script.node(43, "a", 60)
+    script.held(43, "a-1", 60, usd=2)
+    downs = [span(at(44), at(45), reference=43), span(at(20, 5), at(31, 50)), span(at(45), at(46), reference=43)]
+    rows = measured(script, *downs)
+    assert [(row["begin"], row["cash_ns"] / MIN) for row in rows] == [(at(44), 60), (at(20, 5), 1380), (at(45), 60)]
+    assert [row["cash_nano_usd"] for row in rows][::2] == [2 * USD, 2 * USD]
+
+
 def test_sums_leave_out_what_is_not_known():
     script = night()
     rows = savings([span(at(20, 5), at(31, 50)), span(at(20), at(21), OTHER)], script.books())
