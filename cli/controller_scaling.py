@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from cli.controller_books import Books, journal_pull, kube_api
 from cli.controller_run import ControllerOptions
@@ -25,6 +26,7 @@ from controller.scaling.fresh_hours import FreshHours
 from controller.scaling.guard_desk import DeskFacts, GuardDesk
 from controller.scaling.informers import PAGE_OBJECTS, Informers
 from controller.scaling.model import PodSeen
+from controller.scaling.queue_keeper import QueueKeeper
 from controller.scaling.queues import Queues
 from controller.scaling.rate import TokenBucket
 from controller.scaling.registry import KINDS
@@ -119,10 +121,14 @@ def build_scaling(options: ControllerOptions, books: Books, present: Present) ->
         cluster=options.config.agent.cluster_name,
         clock=clock,
     )
-    return _running(Scaler(parts), Informers(reading, KINDS, view, clock), settings.tick_seconds, stop)
+    queues = options.config.queue_scaling
+    keeper = QueueKeeper(queues, view, parts.writes, writing, lambda: datetime.now(UTC)) if queues.write else None
+    return _running(Scaler(parts), keeper, Informers(reading, KINDS, view, clock), settings.tick_seconds, stop)
 
 
-def _running(scaler: Scaler, informers: Informers, tick_seconds: float, stop: threading.Event) -> Scaling:
+def _running(
+    scaler: Scaler, keeper: QueueKeeper | None, informers: Informers, tick_seconds: float, stop: threading.Event
+) -> Scaling:
     acting = Jobs([Job("schedule", scaler.run, lambda: tick_seconds)])
     asking = Jobs([Job("schedule_guards", scaler.ask, lambda: tick_seconds)])
     telling = Jobs([Job("schedule_records", scaler.tell, lambda: _TELL_SECONDS)])
@@ -132,7 +138,10 @@ def _running(scaler: Scaler, informers: Informers, tick_seconds: float, stop: th
             Job("schedule_savings", scaler.measure, lambda: _MEASURE_SECONDS),
         ]
     )
-    return Scaling(scaler, informers, (acting, asking, telling, reading), stop)
+    parts = [acting, asking, telling, reading]
+    if keeper is not None:
+        parts.append(Jobs([Job("queue_scaling", keeper.run, lambda: tick_seconds)]))
+    return Scaling(scaler, informers, tuple(parts), stop)
 
 
 def _desk(options: ControllerOptions, books: Books, present: Present, view: ClusterView, scaler: Scaler) -> GuardDesk:

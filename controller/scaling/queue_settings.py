@@ -75,6 +75,9 @@ class QueueScaling(_Section):
 class QueueScalingSettings(_Section):
     """Autoscaling of inference workloads by what waits for them, through KEDA."""
 
+    write: bool = False
+    """Whether the controller makes the ScaledObjects and moves their bounds at window edges; takes `schedule.enabled`.
+    False: `wattledger schedule scaledobject` prints them."""
     prometheus_url: str | None = None
     """Where KEDA's operator reaches Prometheus, such as `http://prometheus.monitoring:9090`; null: no ScaledObject."""
     authentication: str | None = Field(default=None, pattern=f"^{_NAME}$")

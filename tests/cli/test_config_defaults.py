@@ -177,6 +177,7 @@ DEFAULTS = {
         "policies": [],
     },
     "queue_scaling": {
+        "write": False,
         "prometheus_url": None,
         "authentication": None,
         "auth_mode": "bearer",
