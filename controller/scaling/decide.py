@@ -14,9 +14,9 @@ The states of an object, by its record and its levers:
 | no record of ours | any | broken: left alone and reported |
 
 So a death at any moment, a missed tick or a lost answer changes nothing: the next look sees the same table. Only kinds
-with a scale subresource take two writes. Where the levers stand as they stood, the object's generation tells whether the
-second write was not done, or was done and undone by somebody: it has grown by two then, or by more. Others may have made
-it grow too, so growth alone never leaves a workload down.
+with a scale subresource take two writes. Where the levers stand as they stood, the object's generation tells whether
+the second write was not done, or was done and undone by somebody: then it has grown by two or more. What others change
+makes it grow too, so its growth alone never leaves a workload down.
 """
 
 from dataclasses import dataclass, replace

@@ -3,20 +3,30 @@
 import copy
 import json
 import shlex
+from typing import Any
 
+Item = dict[str, Any]
 CREATED = "2026-03-02T08:00:00Z"
 
 
-def pod_spec(gpus=2, **more):
+def pod_spec(gpus: int = 2, **more: object) -> Item:
     container = {"name": "main", "image": "registry.example/model:1", "resources": {"limits": {"nvidia.com/gpu": gpus}}}
     return {"containers": [container], **more}
 
 
-def template(gpus=2, **more):
+def template(gpus: int = 2, **more: object) -> Item:
     return {"metadata": {"labels": {"app": "x"}}, "spec": pod_spec(gpus, **more)}
 
 
-def item(api_version, kind, spec, status=None, *, annotations=None, labels=None):
+def item(
+    api_version: str,
+    kind: str,
+    spec: Item,
+    status: Item | None = None,
+    *,
+    annotations: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+) -> Item:
     metadata = {
         "name": "llama",
         "namespace": "team-a",
@@ -30,11 +40,11 @@ def item(api_version, kind, spec, status=None, *, annotations=None, labels=None)
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec, "status": status or {}}
 
 
-def selector():
+def selector() -> Item:
     return {"matchLabels": {"app": "x"}}
 
 
-OBJECTS = {
+OBJECTS: dict[str, Item] = {
     "Deployment": item(
         "apps/v1",
         "Deployment",
@@ -156,19 +166,19 @@ BY_REPLICAS = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet")
 STOPPED_WHOLE = tuple(sorted(OBJECTS.keys() - {*BY_REPLICAS, "HorizontalPodAutoscaler", "ScaledObject"}))
 
 
-def an(kind, **spec):
+def an(kind: str, **spec: object) -> Item:
     """One of a kind, with other fields in its spec; ``None`` takes one away."""
     made = copy.deepcopy(OBJECTS[kind])
     made["spec"] = {key: value for key, value in {**made["spec"], **spec}.items() if value is not None}
     return made
 
 
-def annotated(made, **annotations):
+def annotated(made: Item, **annotations: str | None) -> Item:
     made["metadata"]["annotations"].update({key: value for key, value in annotations.items() if value is not None})
     return made
 
 
-def merged(target, patch):
+def merged(target: Any, patch: Any) -> Any:
     """RFC 7396."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
@@ -181,7 +191,7 @@ def merged(target, patch):
     return made
 
 
-def commanded(target, command):
+def commanded(target: Item, command: str) -> Any:
     """What two kubectl commands make of an object, by their words."""
     first, second = (shlex.split(part) for part in command.split(" && "))
     patch = (

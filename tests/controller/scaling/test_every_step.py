@@ -148,3 +148,43 @@ def test_killed_between_two_sizes_it_still_comes_back(kind, write):
         assert server.get(ref).levers == {"replicas": size.number}
     through_a_night(server)
     assert essence(server.objects[ref]) == was
+
+
+BY_SCALE = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet")
+
+
+@pytest.mark.parametrize("kind", BY_SCALE)
+@pytest.mark.parametrize("edits", range(4))
+@pytest.mark.parametrize("write", range(1, 6))
+def test_killed_after_any_write_and_edited_by_its_owner_meanwhile_it_still_comes_back(kind, edits, write):
+    server, ref = world(kind)
+    was = essence(server.objects[ref])
+
+    def kill(number):
+        if number == write:
+            for edit in range(edits):
+                server.edit(ref, {"spec": {"minReadySeconds": edit + 1}})
+            raise Killed
+
+    server.after = kill
+    through_a_night(server)
+    server.edit(ref, {"spec": {"minReadySeconds": None}})
+    assert essence(server.objects[ref]) == was
+
+
+def unready(item):
+    become_ready(item)
+    item["status"]["readyReplicas"] = 0
+
+
+@pytest.mark.parametrize("kind", BY_SCALE)
+def test_who_puts_it_down_again_each_time_that_it_is_brought_back_has_the_last_word(kind):
+    server, ref = world(kind)
+    engine = make_engine(server)
+    settle(engine, INSIDE)
+    server.follow = unready
+    for times_down in range(4):
+        settle(engine, AFTER)
+        assert server.objects[ref]["spec"]["replicas"] == (3 if times_down < 3 else 0)
+        server.edit(ref, {"spec": {"replicas": 0}})
+    assert RECORD not in server.objects[ref]["metadata"]["annotations"]
