@@ -19,6 +19,7 @@ from controller.scaling.left_by_downscaler import taken_over
 from controller.scaling.model import NamespaceSeen, Ref, Refusal, Seen, Wish, Workload
 from controller.scaling.record import RECORD
 from controller.scaling.registry import described_elsewhere, managed_by, size_refused, with_template
+from ledger.store_errors import StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Tick:
     """Of objects that a policy concerns, or that bear a record."""
     waiting: int = 0
     """Downs that the cap left for later."""
+    error: StoreError | None = None
+    """Why the intents of downs could not be committed, so that none was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +118,7 @@ class Engine:
         return self._guarded(concerned, now)
 
     def tick(self, now: datetime) -> Tick:
-        """One look, and what follows from it.
-
-        Raises:
-            StoreError: intents could not be committed, so no down was made; what comes back has come back.
-        """
+        """One look, and what follows from it."""
         if not self._cluster.ready():
             return Tick(now, ())
         self._downs = {ref: count for ref, count in self._downs.items() if self._cluster.get(ref) is not None}
@@ -130,7 +129,10 @@ class Engine:
             reports[report.ref] = self._act(report, now)
         downs = [r for r in reports.values() if r.step.action == "down" and not r.refusals and not r.wish.dry_run]
         allowed = downs[: max(0, self._policy.allowance(now))]
-        self._actor.intend([self.task(report) for report in allowed], now)
+        try:
+            self._actor.intend([self.task(report) for report in allowed], now)
+        except StoreError as error:
+            return Tick(now, tuple(reports.values()), len(downs), error)
         for report in allowed:
             if self._policy.hold(now):  # what opens while they are made holds back the rest
                 break

@@ -115,7 +115,12 @@ class Scaler:
         self._follow_up.take(tick, {report.ref: self.engine.task(report) for report in tick.reports})
         self.notices.take(tick.reports, now)
         self._last = tick
+        concerned = {report.subject for report in tick.reports}
+        self._parts.audit.keep(concerned)
+        self._leads.keep(concerned)
         self._parts.audit.write()
+        if tick.error is not None:
+            raise tick.error
 
     def ask(self) -> None:
         """Ask agents for what the guards want to know."""
