@@ -14,7 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "top": ("cli.top:top", "Show a running agent's devices and books, live."),
     "doctor": ("cli.doctor:doctor", "Check what works on this machine, and how to mend the rest."),
     "ledger": ("cli.ledger:ledger", "Show the books, prove them, explain them, carry them out."),
-    "schedule": ("cli.schedule:schedule", "Check what a schedule's windows mean."),
+    "schedule": ("cli.schedule:schedule", "See what schedules mean and will do; bring everything back."),
     "metrics": ("cli.metrics:metrics", "List every metric and what it says."),
     "config": ("cli.config_command:config", "Show or check the configuration, its page or its schema."),
 }

@@ -1,25 +1,33 @@
-"""`wattledger schedule`: what a schedule means, without touching anything."""
+"""`wattledger schedule`: what schedules mean and will do, and the way back from them."""
 
 import sys
-from datetime import UTC, datetime
 
 import click
 
-from cli.schedule_keda import scaledobject
+from cli.lazy_group import LazyGroup
+from cli.schedule_api import moment_of
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("cli.schedule:check", "Say whether a moment is inside the windows of SPEC, and why."),
+    "preview": ("cli.schedule_preview:preview", "Show what schedules would do, now and in the next days."),
+    "restore": ("cli.schedule_restore:restore", "Bring back everything that schedules put down, as it was."),
+    "scaledobject": ("cli.schedule_keda:scaledobject", "Print KEDA ScaledObjects for inference workloads."),
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, commands_by_name=COMMANDS)
 def schedule() -> None:
-    """Scheduled scaling: what a window means.
+    """Scheduled scaling: what a window means, what would be done, and everything back.
 
     \b
     Examples
       wattledger schedule check 'Mon-Fri 07:30-20:30 Europe/Berlin'
-      wattledger schedule check 'Mon-Fri 20:00-07:00, Sat-Sun' --timezone Asia/Tokyo --at 2026-11-22T03:00:00Z
+      wattledger schedule preview --config wattledger.yaml
+      wattledger schedule restore --all
     """  # noqa: D301  (\b is click's mark for text that keeps its lines)
 
 
-@schedule.command()
+@click.command()
 @click.argument("spec")
 @click.option("--at", "at", metavar="TIME", help="RFC 3339 time, such as 2026-11-22T18:00:00+01:00.  [default: now]")
 @click.option("--timezone", "zone", metavar="ZONE", default="UTC", show_default=True, help="Of what names no zone.")
@@ -44,7 +52,7 @@ def check(spec: str, at: str | None, zone: str, *, theirs: bool) -> None:
     except SpecRefused as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    moment = _moment(at, zone)
+    moment = moment_of(at, zone)
     holding = windows.holding(moment)
     click.echo("inside" if holding else "outside")
     click.echo(f"{moment.isoformat()} is in {holding.explain()}" if holding else f"{moment.isoformat()} is in none of")
@@ -55,21 +63,3 @@ def check(spec: str, at: str | None, zone: str, *, theirs: bool) -> None:
     change = windows.next_change(moment)
     then = "outside" if holding else "inside"
     click.echo(f"{then} from {change.isoformat()}" if change else "no change within 8 days")
-
-
-def _moment(at: str | None, zone: str) -> datetime:
-    """The moment asked for; a time without an offset is of the zone."""
-    from zoneinfo import ZoneInfo  # noqa: PLC0415  (--help needs no zones)
-
-    if at is None:
-        return datetime.now(UTC).astimezone(ZoneInfo(zone))
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{at!r} is no time: write such as 2026-11-22T18:00:00+01:00", param_hint="--at"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
-
-
-schedule.add_command(scaledobject)
