@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.agent_table import Table, machine
+from cli.process_memory import KEPT_PAGES, TABLES_ALLOCATOR
 
 NODES = 1000
 HOURS = 7 * 24
@@ -83,7 +84,8 @@ def _roll_up(table: Table, root: str) -> None:
 
 def _part(name: str, *arguments: object) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.ledger_stages", name, *map(str, arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    environment = {TABLES_ALLOCATOR: KEPT_PAGES, **os.environ}  # as the controller runs
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

@@ -7,6 +7,7 @@ import click
 
 from cli.config_source import Value
 from cli.node_options import config_option
+from cli.process_memory import keep_pages
 
 
 @click.command()
@@ -51,6 +52,7 @@ def controller(  # noqa: PLR0917  (click gives options by name)
     from cli.controller_run import ControllerOptions, require_extra, run_controller  # noqa: PLC0415
 
     require_extra()
+    keep_pages()
     options: dict[str, tuple[str, Value]] = {}
     if listen is not None:
         options["controller.server.listen"] = ("--listen", listen)

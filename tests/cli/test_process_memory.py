@@ -1,3 +1,4 @@
+import os
 import platform
 import subprocess
 import sys
@@ -10,7 +11,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C lib
 HOLD_AND_LET_GO = """
 import sys
 from pathlib import Path
-from cli.process_memory import keep_memory_down
+from cli.process_memory import KEPT_PAGES, TABLES_ALLOCATOR, keep_memory_down, keep_pages
 
 def resident_pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
@@ -54,3 +55,12 @@ def test_the_c_library_left_alone_keeps_them():
     held, left = pages_held_and_left("left alone")
 
     assert left > held / 2
+
+
+def test_pages_are_kept_unless_the_environment_says_otherwise(monkeypatch):
+    monkeypatch.delenv(TABLES_ALLOCATOR, raising=False)
+    keep_pages()
+    assert os.environ[TABLES_ALLOCATOR] == KEPT_PAGES
+    monkeypatch.setenv(TABLES_ALLOCATOR, "dirty_decay_ms:0")
+    keep_pages()
+    assert os.environ[TABLES_ALLOCATOR] == "dirty_decay_ms:0"
