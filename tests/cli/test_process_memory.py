@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from cli.process_memory import KEPT_PAGES, TABLES_ALLOCATOR, keep_pages
+
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no mallopt")
 
 HOLD_AND_LET_GO = """
 import sys
 from pathlib import Path
-from cli.process_memory import KEPT_PAGES, TABLES_ALLOCATOR, keep_memory_down, keep_pages
+from cli.process_memory import keep_memory_down
 
 def resident_pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
