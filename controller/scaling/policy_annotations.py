@@ -59,6 +59,8 @@ def read_annotations(
         on_namespace: it is a namespace.
         downscaler: read ``downscaler/*`` too.
     """
+    if not annotations:  # as of most, and each is asked at every look
+        return NOTHING_SAID
     said = tuple(
         sorted(
             (key, value)
