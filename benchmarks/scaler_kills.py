@@ -38,8 +38,10 @@ DELAYED = Fault(delay_seconds=0.2)
 ALL_FAULTS: Mapping[str, Fault] = {**FAULTS, "410": Fault(status=410), "delayed": DELAYED}
 FAULT_SHARE = 0.06
 """Of all requests while a run lasts."""
-MOST_SECONDS = 3.0
-"""Of one part of a night."""
+MOST_SECONDS = 10.0
+"""Of one part of a night, where the machine is slow."""
+MOST_KILLS = 2
+"""At any moment, in one part of a night; more of them would leave a slow machine's controller no time to write."""
 CALM_SECONDS = 60.0
 """So long after the last fault everything must be as it was."""
 TEMPLATED = frozenset({"Deployment", "StatefulSet", "Rollout"})
@@ -168,6 +170,7 @@ class Stage:
         self.watcher = Life(server.endpoint(), self.world.namespace)
         self.controllers = Controllers(server, self.proxy.url, self.world.namespace, folder)
         self._edits = 0
+        self._kills_left = 0
 
     def close(self) -> None:
         """End all, and take the objects away."""
@@ -188,7 +191,7 @@ class Stage:
         self._kill_in_writes()
         for now in self._times():
             self.controllers.set_time(now)
-            self._play(self.chance.uniform(0.2, MOST_SECONDS), self.chance.choice([0.1, 0.3, 0.7, 1.0, 1.0]), now)
+            self._play(self.chance.choice([0.1, 0.3, 0.7, 1.0, 1.0]), now)
         self._note_requests()
         self._calm()
         self.tally.runs += 1
@@ -197,9 +200,10 @@ class Stage:
         """A night, or two windows whose edges come too soon."""
         return self.chance.choice(([INSIDE, AFTER], [INSIDE, AFTER], [INSIDE, AFTER, INSIDE, AFTER]))
 
-    def _play(self, seconds: float, share: float, now: datetime) -> None:
-        """Have things happen until time is up, or this share of all objects is where the time has it."""
-        end = time.monotonic() + seconds
+    def _play(self, share: float, now: datetime) -> None:
+        """Have things happen until this share of all objects is where the time has it, or it takes too long."""
+        end = time.monotonic() + MOST_SECONDS
+        self._kills_left = MOST_KILLS
         acts: list[Callable[[], None]] = [self._edit, self._edit, self._report, self._kill, self._break_watches]
         while time.monotonic() < end and self._share(now) < share:
             if not self.controllers.alive:
@@ -257,7 +261,8 @@ class Stage:
         self.proxy.before, self.proxy.after = (_let, die) if after else (die, _let)
 
     def _kill(self) -> None:
-        if self.controllers.kill():
+        if self._kills_left and self.controllers.kill():
+            self._kills_left -= 1
             self.tally.kills["at any moment"] += 1
 
     def _break_watches(self) -> None:
