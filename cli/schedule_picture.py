@@ -83,8 +83,12 @@ def picture(rows: Sequence[Row], edges: Sequence[datetime], zone: ZoneInfo, mark
 def _folded(rows: Sequence[Row], edges: Sequence[datetime], cells: int, marks: Marks) -> list[tuple[str, str]]:
     """Name and strip; those of one policy whose strips are the same are one."""
     groups: dict[tuple[str, str], list[Row]] = {}
+    strips: dict[tuple[tuple[datetime, str], ...], str] = {}
     for row in sorted(rows, key=lambda row: (row.policy, row.now.subject)):
-        groups.setdefault((row.policy, _strip(row.spans, edges, cells, marks)), []).append(row)
+        turns = tuple((span.begin, span.wish.wished) for span in row.spans)
+        if turns not in strips:
+            strips[turns] = _strip(row.spans, edges, cells, marks)
+        groups.setdefault((row.policy, strips[turns]), []).append(row)
     found: list[tuple[str, str]] = []
     for (policy, letters), members in groups.items():
         gpus = sum(row.now.workload.gpus for row in members)

@@ -3,9 +3,10 @@
 A pure reading of wishes; guards, people and autoscalers may have it otherwise when the time comes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 
 from controller.scaling.model import Wish
 
@@ -31,8 +32,27 @@ def spans(wished: Callable[[datetime], Wish], begin: datetime, end: datetime) ->
         begin: the first moment.
         end: exclusive.
     """
+    return _merged(_steps(wished, begin, end))
+
+
+def spans_of_all(
+    wished: Sequence[Callable[[datetime], Wish]], begin: datetime, end: datetime
+) -> list[tuple[Span, ...]]:
+    """:func:`spans` of each, asked in the order of time: what many have in common is worked out once."""
+    steps = [_steps(each, begin, end) for each in wished]
+    found: list[list[Span]] = [[] for _ in wished]
+    due = [(begin, number) for number in range(len(wished))]
+    while due:
+        _, number = heappop(due)
+        if (span := next(steps[number], None)) is not None:
+            found[number].append(span)
+            heappush(due, (span.end, number))
+    return [tuple(_merged(each)) for each in found]
+
+
+def _merged(steps: Iterable[Span]) -> Iterator[Span]:
     held: Span | None = None
-    for span in _steps(wished, begin, end):
+    for span in steps:
         if held is not None and _same(held.wish, span.wish):
             held = Span(held.begin, span.end, held.wish)
             continue
@@ -68,7 +88,7 @@ def strip(spans_of_week: list[Span], begin: datetime, cells: int, cell: timedelt
         cell: how long each is.
         marks: letters for a cell that is down, partly down, up, and of which nothing is wished.
     """
-    down, partly, up, nothing = marks
+    down, partly, up, nothing = tuple(marks)
     letters: list[str] = []
     for number in range(cells):
         first, last = begin + number * cell, begin + (number + 1) * cell

@@ -7,6 +7,7 @@ was told is known when the time comes, and not before.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NoReturn
 
 from controller.scaling.act import Actor, Task
@@ -18,10 +19,11 @@ from controller.scaling.gitops import Gitops, ignore_rule, managed
 from controller.scaling.guards import GuardAsk, pods_that_stay, refusals
 from controller.scaling.kind import Kind
 from controller.scaling.model import Ref, Refusal, Wish, Workload
-from controller.scaling.outlook import Span, spans
+from controller.scaling.outlook import Span, spans_of_all
 from controller.scaling.patches import Patch
 from controller.scaling.policies import Policies
 from controller.scaling.policy_annotations import read_annotations
+from controller.scaling.record import COMMAND, RECORD
 from controller.scaling.schedule_settings import SchedulePolicy, ScheduleSettings
 from controller.time_windows import SpecRefused, parse
 from controller.window_kinds import Dates, Weekly
@@ -30,6 +32,9 @@ LATER = ("telemetry", "activity", "queue", "owner_told")
 """Guards that are asked when the time comes."""
 MOST_MOMENTS = 40
 """At so many coming downs guards are asked; of those that follow it is not told."""
+
+
+_SAID = ("wattledger.io/schedule-", "downscaler/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +136,14 @@ class Preview:
         """One for each workload, by policy and name."""
         reports = {report.subject: report for report in self._engine.look(self.scope.now)}
         rows: list[Row] = []
-        for subject in self._engine.subjects():
-            found = self._row(subject, reports.pop(subject.seen.ref, None))
-            if found is not None:
-                rows.append(found)
+        subjects = self._engine.subjects()
+        alike = {self._alike(subject): subject for subject in subjects}
+        wished = [partial(self._wish, subject) for subject in alike.values()]
+        found = dict(zip(alike, spans_of_all(wished, self.scope.begin, self.scope.end), strict=True))
+        for subject in subjects:
+            row = self._row(subject, found[self._alike(subject)], reports.pop(subject.seen.ref, None))
+            if row is not None:
+                rows.append(row)
         rows += [
             Row(report, (Span(self.scope.begin, self.scope.end, report.wish),), self.settings.timezone, None)
             for report in reports.values()
@@ -147,17 +156,23 @@ class Preview:
         """Guards that were not asked."""
         return LATER if self.scope.whole_cluster else (*LATER, "last_on_node")
 
-    def _row(self, subject: Subject, report: Report | None) -> Row | None:
+    def _alike(self, subject: Subject) -> tuple[object, ...]:
+        """What a wish depends on: of workloads that have it in common one is asked about."""
+        asked = subject.asked
+        said = any(key.startswith(_SAID) and key not in {RECORD, COMMAND} for key in asked.annotations)
+        labels = frozenset(asked.labels.items()) if any(policy.labels for policy in self.settings.policies) else None
+        holds = any(pod.gpus for pod in subject.pods) or subject.seen.gpus_per_pod > 0
+        return asked.ref.namespace, asked.ref.kind, asked.ref.name if said else "", labels, holds
+
+    def _wish(self, subject: Subject, moment: datetime) -> Wish:
         gpus = sum(pod.gpus for pod in subject.pods) or subject.seen.gpus_per_pod
+        return self._policies.wish(subject.asked, subject.namespace, gpus, moment)
 
-        def wished(moment: datetime) -> Wish:
-            return self._policies.wish(subject.asked, subject.namespace, gpus, moment)
-
-        found = tuple(spans(wished, self.scope.begin, self.scope.end))
+    def _row(self, subject: Subject, found: tuple[Span, ...], report: Report | None) -> Row | None:
         if report is None:
             if not any(span.wish.policy for span in found):
                 return None
-            report = self._unconcerned(subject, wished(self.scope.now))
+            report = self._unconcerned(subject, self._wish(subject, self.scope.now))
         following = next((span for span in found if span.begin > self.scope.now), None)
         return Row(report, found, self._zone(subject, report, found), following)
 
