@@ -9,7 +9,8 @@ import pytest
 from collectors.errors import Unavailable
 from collectors.kube_api import Resource
 from collectors.kube_errors import Busy, Conflict
-from tests.api_proxy import BUSY, CONFLICT, CUT_AFTER, CUT_BEFORE, CUT_WITHIN, DOWN, ERROR, ERROR_AFTER, Fault
+from tests.api_proxy import BUSY, CONFLICT, CUT_AFTER, CUT_BEFORE, CUT_WITHIN, DOWN, ERROR, ERROR_AFTER, LATE, Fault
+from tests.cluster.waiting import wait_until
 
 
 @pytest.fixture
@@ -54,6 +55,28 @@ def test_a_fault_is_heard_and_the_server_did_or_did_not_write(api, api_server, p
         write(api, made)
     assert api_server.admin.get(made)["data"] == {"at": stands}
     assert write(api, made)["data"] == {"at": "after"}
+
+
+def test_a_late_write_happens_when_its_client_has_given_it_up(api, api_server, proxy, made):
+    heard = threading.Event()
+    proxy.before = lambda _request: heard.wait(20)
+    proxy.fail_next(LATE)
+    with pytest.raises(Unavailable):
+        write(api, made)
+    assert api_server.admin.get(made)["data"] == {"at": "before"}
+    heard.set()
+    wait_until(lambda: api_server.admin.get(made)["data"] == {"at": "after"}, 20, "the late write")
+
+
+@pytest.mark.parametrize("fault", [CUT_AFTER, CUT_WITHIN, ERROR_AFTER])
+def test_a_watch_that_the_server_takes_up_fails_as_it_is_told(api, proxy, made, fault):
+    proxy.fail_next(fault, watch=True)
+    configmaps = Resource(made.rpartition("/")[0])
+    with (
+        pytest.raises(Unavailable),
+        contextlib.closing(api.watch(configmaps, dict, "0", seconds=20)) as watch,
+    ):
+        list(watch)
 
 
 def test_one_request_of_many_is_told_to_fail_by_its_number(api, proxy, made):
