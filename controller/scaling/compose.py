@@ -71,6 +71,29 @@ class Subject:
         return Workload(self.seen, lever, self.namespace, self.pods)
 
 
+def is_back(workload: Workload) -> bool:
+    """Whether its pods are Ready; of what is scaled by another object, once that one has done its part.
+
+    An autoscaler that was given back its bounds or its pause needs some seconds to raise what it scales. A
+    HorizontalPodAutoscaler leaves what stands at nothing.
+    """
+    subject, lever = workload.subject, workload.lever
+    if lever.ref == subject.ref or not subject.readiness.done:
+        return subject.readiness.done
+    replicas = subject.levers.get("replicas")
+    if not isinstance(replicas, int) or (lever.ref.kind == AUTOSCALER and replicas == 0):
+        return True
+    return replicas >= _fewest(lever)
+
+
+def _fewest(scaler: Seen) -> int:
+    """Replicas that a scaler keeps at least."""
+    said = scaler.levers.get("minReplicas", scaler.levers.get("pausedReplicas"))
+    if said is not None:
+        return int(said)
+    return 1 if scaler.bounds is None else scaler.bounds[0]
+
+
 def subjects(
     view: View,
     kinds: Sequence[str],

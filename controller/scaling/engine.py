@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from controller.scaling.act import Actor, Outcome, Task
-from controller.scaling.compose import Subject, View, subjects
+from controller.scaling.compose import Subject, View, is_back, subjects
 from controller.scaling.decide import Step, decide, record_or_none
 from controller.scaling.kind import Kind
 from controller.scaling.left_by_downscaler import taken_over
@@ -208,7 +208,7 @@ class Engine:
             wish,
             self._kinds[lever.ref.kind],
             now,
-            ready=workload.subject.readiness.done,
+            ready=is_back(workload),
             downs_before=count if window == wish.window else 0,
             instance_types=self._policy.instance_types([pod.node for pod in workload.pods if pod.node]),
         )

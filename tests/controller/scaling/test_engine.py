@@ -334,3 +334,33 @@ def test_a_tick_after_one_that_was_missed_leads_to_the_same(server):
     for now in (BEFORE, BEGIN + timedelta(hours=11), BEGIN + timedelta(days=1, minutes=1), AFTER + timedelta(days=1)):
         settle(engine, now)
     assert replicas(server, ref) == 3
+
+
+@pytest.mark.parametrize("stands", [1, 0])
+def test_a_restore_by_an_autoscaler_s_bounds_is_finished_once_it_raised_what_it_scales(server, stands):
+    ref, scaler = autoscaled(server)
+    engine = make_engine(server, wish=nightly(Size(1)))
+    settle(engine, INSIDE)
+    server.edit(ref, {"spec": {"replicas": stands}})
+    engine.tick(AFTER)
+    assert server.objects[scaler]["spec"]["minReplicas"] == 2
+    if stands:  # what stands at nothing it leaves there
+        assert action(engine.tick(AFTER), scaler) == "await"
+        server.edit(ref, {"spec": {"replicas": 2}})
+    assert action(engine.tick(AFTER), scaler) == "finish"
+    assert RECORD not in server.objects[scaler]["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("pause", [None, "2"])
+def test_a_restore_by_keda_s_pause_is_finished_once_keda_raised_what_it_scales(server, pause):
+    ref = deployment(server)
+    scaled = merge(OBJECTS["ScaledObject"], {"spec": {"scaleTargetRef": {"name": "llama"}, "minReplicaCount": 2}})
+    scaled = merge(scaled, {"metadata": {"annotations": {"autoscaling.keda.sh/paused-replicas": pause}}})
+    paused = server.add("ScaledObject", scaled)
+    engine = make_engine(server)
+    settle(engine, INSIDE)
+    server.edit(ref, {"spec": {"replicas": 0}})
+    for stands, step in ((0, "await"), (1, "await"), (2, "finish")):
+        server.edit(ref, {"spec": {"replicas": stands}})
+        settle(engine, AFTER) if stands == 0 else None
+        assert action(engine.tick(AFTER), paused) == step
