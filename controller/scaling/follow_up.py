@@ -14,6 +14,7 @@ from controller.scaling.act import Outcome, Task
 from controller.scaling.coming_back import Came, Late, LeadTimes, came, late
 from controller.scaling.decide import record_or_none
 from controller.scaling.engine import Report, Tick
+from controller.scaling.guard_desk import ASKED_AGAIN
 from controller.scaling.model import PodSeen, Ref, Seen, Wish
 from ledger.audit import Result
 
@@ -34,7 +35,7 @@ class Remarks(Protocol):
 class Tally:
     """What is counted since the process began, and what stands now."""
 
-    writes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    writes: Counter[tuple[str, ...]] = field(default_factory=Counter[tuple[str, ...]])
     """By action and result."""
     late: dict[Ref, Late] = field(default_factory=dict[Ref, Late])
     delays: dict[str, tuple[datetime | None, float]] = field(default_factory=dict[str, tuple[datetime | None, float]])
@@ -103,7 +104,8 @@ class FollowUp:
             self._say(task, "refused", report.step.why, now)
         elif report.step.action == "down" and report.refusals:
             first = report.refusals[0]
-            self._say(task, "refused", f"{first.guard}: {first.why}", now)
+            if first != ASKED_AGAIN:  # which is no news, and would hide the answer behind it
+                self._say(task, "refused", f"{first.guard}: {first.why}", now)
         elif report.step.action == "down" and report.wish.dry_run:
             self._say(task, "done", f"dry run: {report.step.why}", now)
 

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 LOOKED_UP = frozenset({"telemetry", "queue"})
 """Guards whose refusal may end when agents are asked again."""
+ASKED_AGAIN = Refusal("telemetry", "its nodes' agents are asked once more before it goes down")
+"""Of a workload that nothing speaks against: it waits for the next look."""
 _KEPT_SECONDS = 86_400.0
 DRY_AGAIN_SECONDS = 900.0
 """As often for one that would go down, were it not for the dry run."""
@@ -125,7 +127,7 @@ class GuardDesk:
             with self._lock:
                 self._wanted[workload.ref] = _Wanted(workload, ask.minutes)
             if not found:
-                return (Refusal("telemetry", "its nodes' agents are asked once more before it goes down"),)
+                return (ASKED_AGAIN,)
         if not found:
             uids = {pod.uid for pod in workload.pods}
             for node in {pod.node for pod in workload.pods} & this.staying.keys():
