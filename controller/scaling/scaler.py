@@ -22,6 +22,7 @@ from controller.scaling.coming_back import LeadTimes
 from controller.scaling.compose import AUTOSCALER, SCALED_OBJECT
 from controller.scaling.decide import record_or_none
 from controller.scaling.engine import Engine, Policy, Report, Tick
+from controller.scaling.event_remarks import EventRemarks
 from controller.scaling.events import Events, EventText, about, text_of
 from controller.scaling.follow_up import FollowUp, Tally, policies_of, put_down, skipped
 from controller.scaling.guard_desk import GuardDesk
@@ -33,7 +34,6 @@ from controller.scaling.record import RECORD
 from controller.scaling.savings import Saved, measure, total
 from controller.scaling.schedule_settings import ScheduleSettings
 from controller.scaling.stand import ScalingStand
-from ledger.audit import Result as AuditResult
 from ledger.audit import downs_in_window, open_intents, times_to_ready
 from ledger.store import Store
 
@@ -85,7 +85,7 @@ class Scaler:
         self.tally = Tally()
         self.notices = Notices(self._tell_owner, self._resolve)
         self._desk = parts.desk(self)
-        self._follow_up = FollowUp(self.tally, self._leads, (parts.audit, _EventRemarks(parts.events)))
+        self._follow_up = FollowUp(self.tally, self._leads, (parts.audit, EventRemarks(parts.events.tell)))
         policy = Policy(
             wish=self._policies.wish,
             lead=self._leads.of,
@@ -297,21 +297,6 @@ class Scaler:
         kind = self._parts.kinds[subject.ref.kind]
         self._parts.events.tell(about(subject, kind), EventText("ScheduledDownSoon", text), now)
         _log.info("%s: %s", subject.ref, text)
-
-
-@dataclass(frozen=True, slots=True)
-class _EventRemarks:
-    """Remarks as Events, for what its owner should know."""
-
-    events: Events
-
-    def remark(self, task: Task, result: AuditResult, why: str, now: datetime) -> None:
-        action = task.step.action
-        text = text_of(task, None) if action in {"contested", "broken", "unclear"} else None
-        if action == "await":
-            text = EventText("ScheduleOverdue", why, "Warning")
-        if text is not None and result != "done":
-            self.events.tell(about(task.lever, task.kind), text, now)
 
 
 def _workload_of(seen: Seen) -> Ref:
