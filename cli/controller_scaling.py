@@ -42,6 +42,8 @@ _WRITE_SECONDS = 10.0
 _AGENT_SECONDS = 5.0
 """For one agent that is asked before a down."""
 _RESTORES_PER_SECOND = 1000.0
+_CAUGHT_UP_SECONDS = 0.5
+"""What slow answers cost of the rate is caught up for so long; without it every one of them would lower the rate."""
 _EVENTS_PER_SECOND, _EVENTS_AT_ONCE = 10.0, 50
 _TELL_SECONDS, _RECALL_SECONDS, _MEASURE_SECONDS = 1.0, 2.0, 3600.0
 _LAST_SECONDS = 5.0
@@ -101,7 +103,7 @@ def build_scaling(options: ControllerOptions, books: Books, present: Present) ->
     instance = socket.gethostname()
 
     def writer(per_second: float) -> Writer:
-        pace = Pace(clock, stop, TokenBucket(per_second), Backoff())
+        pace = Pace(clock, stop, TokenBucket(per_second, max(1, round(per_second * _CAUGHT_UP_SECONDS))), Backoff())
         return Writer(writing, view.served, pace, breaker)
 
     parts = ScalerParts(

@@ -33,3 +33,14 @@ def test_no_stretch_of_time_sees_more_than_rate_and_burst(per_second, burst, pau
         for last in range(first, len(turns_ns)):
             seconds = (turns_ns[last] - begin_ns) / NS_PER_SECOND
             assert last - first + 1 <= burst + per_second * seconds + 1e-6
+
+
+def test_what_slow_answers_cost_is_caught_up_by_a_burst():
+    def seconds(burst):
+        bucket, now_ns = TokenBucket(per_second=50, burst=burst), 0
+        for number in range(1000):
+            now_ns += bucket.take(now_ns)
+            now_ns += (150 if number % 10 == 0 else 5) * NS_PER_SECOND // 1000
+        return now_ns / NS_PER_SECOND
+
+    assert seconds(burst=25) < 1000 / 50 < 1.3 * 1000 / 50 < seconds(burst=1)
