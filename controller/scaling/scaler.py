@@ -9,7 +9,7 @@ waits for another: :meth:`Scaler.run` looks and acts, and asks neither ledger no
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from collectors.clock import Clock
@@ -20,7 +20,7 @@ from controller.scaling.breaker import Breaker
 from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, ClusterView
 from controller.scaling.coming_back import LeadTimes
 from controller.scaling.compose import AUTOSCALER, SCALED_OBJECT
-from controller.scaling.decide import record_or_none
+from controller.scaling.decide import Step, record_or_none
 from controller.scaling.engine import Engine, Policy, Report, Tick
 from controller.scaling.event_remarks import EventRemarks
 from controller.scaling.events import Events, EventText, about, text_of
@@ -114,6 +114,7 @@ class Scaler:
             return
         self._follow_up.take(tick, {report.ref: self.engine.task(report) for report in tick.reports})
         self.notices.take(tick.reports, now)
+        self._note_deleted(tick)
         self._last = tick
         concerned = {report.subject for report in tick.reports}
         self._parts.audit.keep(concerned)
@@ -234,6 +235,18 @@ class Scaler:
             seen for kind in parts.kinds for seen in parts.view.objects(kind) if RECORD in seen.annotations
         )
         return frozenset(_workload_of(seen) for seen in marked)
+
+    def _note_deleted(self, tick: Tick) -> None:
+        """Record what was deleted since the former look while it was down: from then on it saves nothing."""
+        if self._last is None:
+            return
+        there = {report.ref for report in tick.reports}
+        for report in self._last.reports:
+            lever = report.workload.lever
+            if report.ref in there or RECORD not in lever.annotations or self._parts.view.get(report.ref) is not None:
+                continue
+            gone = replace(report, step=Step("give_way", "it was deleted while it was down"))
+            self._parts.audit.remark(self.engine.task(gone), "gone", gone.step.why, tick.at)
 
     def _resolve(self, workload: Workload, moment: datetime) -> Wish:
         return self._policies.wish(workload.subject, workload.namespace, workload.gpus, moment)

@@ -68,7 +68,7 @@ def test_the_audit_table_has_the_trace_of_the_script_and_nothing_else(rows):
 def test_each_intent_has_its_result_and_nothing_was_a_dry_run_or_lost(week, rows):
     intents = open_intents(week.process.store, script.CLUSTER, script.BEGIN)
     assert intents.filter(pl.col("namespace").is_in(SPACES)).is_empty()
-    assert set(rows["result"]) == {"done", "refused", "unknown"}
+    assert set(rows["result"]) == {"done", "gone", "refused", "unknown"}
     assert set(rows.filter(pl.col("result") == "unknown")["action"]) == {"await"}
     assert not rows["dry_run"].any()
     stand = week.process.scaler.stand()

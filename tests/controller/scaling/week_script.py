@@ -134,10 +134,10 @@ TRACE = {
         Fri 20:00:05 down | Next 06:58:00 restore | Next 07:00:00 finish""",
     "dev-nlp/deleted": """
         Mon 20:00:05 down | Tue 06:58:00 restore | Tue 07:00:00 finish
-        Tue 20:00:05 down""",
+        Tue 20:00:05 down | Wed 12:00:00 give_way""",
     "dev-nlp/old-name": """
         Mon 20:00:05 down | Tue 06:58:00 restore | Tue 07:00:00 finish
-        Tue 20:00:05 down""",
+        Tue 20:00:05 down | Wed 15:00:00 give_way""",
     "dev-nlp/new-name": """
         Thu 06:58:00 restore | Thu 07:00:00 finish
         Thu 20:00:05 down | Fri 06:58:00 restore | Fri 07:00:00 finish
@@ -264,9 +264,9 @@ SAVINGS = {
     # made anew with two, it held them from eleven to half past: in that hour the one of before is not freed, nor for
     # the two minutes on Thursday that two hold again for twice one; then both are freed
     "dev-nlp/recreated": Saving(1, (*_PLAIN, *_PLAIN[2:]), 1_000_000, held=3600 + 120),
-    # nobody brings it back, so its saving ends with its window
-    "dev-nlp/deleted": Saving(1, (_PLAIN[0], ("Tue 20:00:05", "Thu 07:00:00")), 1_000_000),
-    "dev-nlp/old-name": Saving(1, (_PLAIN[0], ("Tue 20:00:05", "Thu 07:00:00")), 1_000_000),
+    # what was deleted saves nothing from then on
+    "dev-nlp/deleted": Saving(1, (_PLAIN[0], ("Tue 20:00:05", "Wed 12:00:00")), 1_000_000),
+    "dev-nlp/old-name": Saving(1, (_PLAIN[0], ("Tue 20:00:05", "Wed 15:00:00")), 1_000_000),
     "dev-nlp/new-name": Saving(1, _PLAIN[2:], 1_000_000),
     # somebody runs one from half past nine on, and still after its down, for which two minutes count in that hour; on
     # Friday one is all there is
