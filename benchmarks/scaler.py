@@ -125,7 +125,7 @@ def show_steady(bench: Bench, empty: While, full: While) -> None:
     )
     table.row("lists of scaling", sum(call.verb == "list" for call in scaling), "requests", most=0)
     table.row("all requests of scaling", len(scaling) / full.minutes, "a minute", most=1)
-    table.row("requests of the books: agents' pods, quotas", len(books) / full.minutes, "a minute")
+    table.row("requests of the books: nodes, agents, quotas", len(books) / full.minutes, "a minute")
     table.row("both", len(asked) / full.minutes, "a minute", most=1)
     table.row("the Lease's", (len(full.calls) - len(asked)) / full.minutes, "a minute")
     table.row("memory above that without workloads", full.rss_mib - empty.rss_mib, "MiB", most=64)

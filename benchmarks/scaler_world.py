@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, cast
 
 from collectors.kube_api import KubeApi
 from collectors.kube_json import JsonObject
+from controller.scaling.informers import PAGE_OBJECTS
 from tests.cluster.api_only import ApiServer
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ USER = "scaler"
 EDGE, BUSY, REST = "edge", "busy", "rest"
 """How namespaces begin: of those that a window edge concerns, of those whose GPUs nobody knows, of all others."""
 _AT_ONCE = 6
-_QUOTAS = frozenset({"resourcequotas", "localqueues", "clusterqueues"})
+_PAGE = f"limit={PAGE_OBJECTS}"
 _RULES = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "patch"]}]
 _POLICY = f"""apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -44,12 +45,15 @@ class Call:
     came: datetime
     ended: datetime
     code: int
-    namespace: str = ""
+    uri: str = ""
 
     @property
     def of_books(self) -> bool:
-        """Whether the same process asks for its books: where agents are, and what quotas grant."""
-        return self.resource in _QUOTAS or (self.resource == "pods" and bool(self.namespace))
+        """Whether the same process asks for its books: what nodes and agents there are, and what quotas grant.
+
+        Lists of scaling are told by the length of their pages, which is theirs alone.
+        """
+        return "kueue" in self.uri or (self.verb == "list" and _PAGE not in self.uri)
 
     @property
     def writes(self) -> bool:
@@ -170,7 +174,7 @@ def _call(event: dict[str, Any]) -> Call | None:
         came=_moment(event["requestReceivedTimestamp"]),
         ended=_moment(event["stageTimestamp"]),
         code=int(event.get("responseStatus", {}).get("code", 0)),
-        namespace=about.get("namespace", ""),
+        uri=event["requestURI"],
     )
 
 
