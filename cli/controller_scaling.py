@@ -131,7 +131,7 @@ def build_scaling(options: ControllerOptions, books: Books, present: Present) ->
 def _running(
     scaler: Scaler, keeper: QueueKeeper | None, informers: Informers, tick_seconds: float, stop: threading.Event
 ) -> Scaling:
-    acting = Jobs([Job("schedule", scaler.run, lambda: tick_seconds)])
+    acting = Jobs([Job("schedule", scaler.run, scaler.seconds_to_next)])
     asking = Jobs([Job("schedule_guards", scaler.ask, lambda: tick_seconds)])
     telling = Jobs([Job("schedule_records", scaler.tell, lambda: _TELL_SECONDS)])
     reading = Jobs(

@@ -173,7 +173,8 @@ class Engine:
             workload = replace(workload, lever=lever)
         used.add(lever.ref)
         lever = taken_over(lever, wish, now)
-        workload = replace(workload, lever=lever)
+        if lever is not workload.lever:
+            workload = replace(workload, lever=lever)
         return Report(lever.ref, subject.seen.ref, wish, self._decide(workload, wish, now), workload)
 
     def _guarded(self, reports: list[Report], now: datetime) -> list[Report]:

@@ -47,6 +47,8 @@ _NEEDED = frozenset({PODS, NAMESPACES, NODES, *_AUTOSCALERS})
 _REMEMBERED = timedelta(days=8)
 _MEASURED = {"7d": timedelta(days=7), "30d": timedelta(days=30)}
 _MINUTE = timedelta(minutes=1)
+_LEAST_SECONDS = 0.2
+"""Between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +104,28 @@ class Scaler:
         self._saved: Mapping[str, Saved] = {}
 
     def run(self) -> None:
-        """One look, and what follows from it.
+        """Looks, and what follows from them: one, or more while each leaves downs for the next.
 
         Raises:
             StoreError: intents could not be committed, so that no down was made; what comes back has come back.
         """
+        while self._look() and self._allowance(self._parts.now()) > 0:
+            pass
+
+    def seconds_to_next(self) -> float:
+        """Until the next look is due: at the next edge of a window, or when a tick has passed."""
+        tick, now = self._parts.settings.tick_seconds, self._parts.now()
+        edges = (report.wish.until for report in self.reports)
+        ahead = [(edge - now).total_seconds() for edge in edges if edge is not None and edge > now]
+        return min(tick, max(_LEAST_SECONDS, min(ahead, default=tick)))
+
+    def _look(self) -> bool:
+        """One look; whether it put workloads down and left others that could follow at once."""
         now = self._parts.now()
         self._observe(now)
         tick = self.engine.tick(now)
         if not self._parts.view.ready():
-            return
+            return False
         self._follow_up.take(tick, {report.ref: self.engine.task(report) for report in tick.reports})
         self.notices.take(tick.reports, now)
         self._note_deleted(tick)
@@ -122,6 +136,8 @@ class Scaler:
         self._parts.audit.write()
         if tick.error is not None:
             raise tick.error
+        went = any(each.outcome is not None and each.outcome.result == "done" for each in tick.reports)
+        return tick.waiting > 0 and went
 
     def ask(self) -> None:
         """Ask agents for what the guards want to know."""
