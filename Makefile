@@ -27,7 +27,7 @@ up: install ## measure this machine, or simulate one; serve page and metrics (op
 	@$(BIN)/wattledger up $(ARGS)
 
 test: install ## run the tests (a choice of them: ARGS="tests/cli -k config")
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types floors generated ## all four: lint, types, floors of the house, generated files
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 CHECKOUT = Path(__file__).parents[1]
 REQUIRED = os.environ.get("WATTLEDGER_REQUIRE_TOOLS") == "1"
@@ -38,21 +39,27 @@ def find_tool(name: str) -> str:
     pytest.skip(f"{name} is not installed: apt-get install {package}")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest first, and in one process what shares a fixture: a file's tests, and all that use the cluster."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that at the end no process waits for another."""
     items.sort(key=_turn)
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group("cluster" if _uses_cluster(item) else str(item.path)))
 
 
 def _turn(item: pytest.Item) -> int:
-    return 0 if _uses_cluster(item) else 1 if item.path.parent.name == "integration" else 2
+    folders = ("cluster", "integration", "scaling")
+    return folders.index(item.path.parent.name) if item.path.parent.name in folders else len(folders)
 
 
-def _uses_cluster(item: pytest.Item) -> bool:
-    return item.path.parent.name == "cluster" or "cluster" in getattr(item, "fixturenames", ())
+class ByFile(LoadScopeScheduling):
+    """Shares tests out among processes by file, since a file shares fixtures; all that use the cluster are one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/cluster" if file.startswith("tests/cluster/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
