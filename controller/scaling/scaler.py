@@ -47,6 +47,8 @@ _NEEDED = frozenset({PODS, NAMESPACES, NODES, *_AUTOSCALERS})
 _REMEMBERED = timedelta(days=8)
 _MEASURED = {"7d": timedelta(days=7), "30d": timedelta(days=30)}
 _MINUTE = timedelta(minutes=1)
+_AT_LEAST_EACH = timedelta(seconds=30)
+"""A look is made so often, whatever it may find: how long things take is seen at looks alone."""
 _LEAST_SECONDS = 0.2
 """Between two looks."""
 
@@ -101,23 +103,48 @@ class Scaler:
         self._heard = False
         self._went_down: deque[datetime] = deque()
         self._last: Tick | None = None
+        self._next_edge = datetime.min.replace(tzinfo=UTC)
         self._saved: Mapping[str, Saved] = {}
 
     def run(self) -> None:
         """Looks, and what follows from them: one, or more while each leaves downs for the next.
 
+        None where nothing can have become due: nothing changed in the cluster, nothing is under way, no edge passed.
+
         Raises:
             StoreError: intents could not be committed, so that no down was made; what comes back has come back.
         """
+        if not self._is_due(self._parts.now()):
+            return
         while self._look() and self._allowance(self._parts.now()) > 0:
             pass
 
     def seconds_to_next(self) -> float:
         """Until the next look is due: at the next edge of a window, or when a tick has passed."""
         tick, now = self._parts.settings.tick_seconds, self._parts.now()
-        edges = (report.wish.until for report in self.reports)
-        ahead = [(edge - now).total_seconds() for edge in edges if edge is not None and edge > now]
-        return min(tick, max(_LEAST_SECONDS, min(ahead, default=tick)))
+        return min(tick, max(_LEAST_SECONDS, (self._next_edge - now).total_seconds()))
+
+    def _is_due(self, now: datetime) -> bool:
+        """Whether a look could find anything to do."""
+        view, last = self._parts.view, self._last
+        changed = view.changed.is_set()
+        view.changed.clear()
+        return (
+            changed
+            or last is None
+            or now >= min(self._next_edge, last.at + _AT_LEAST_EACH)
+            or any(report.step.action != "nothing" for report in last.reports)
+        )
+
+    def _edge_after(self, now: datetime) -> datetime:
+        """The next moment at which a wish turns, or the lead time before one begins."""
+        edges = [
+            (report.wish.until, self._leads.of(report.subject))
+            for report in self.reports
+            if report.wish.until is not None
+        ]
+        moments = (moment for until, lead in edges for moment in (until, until - lead))
+        return min((moment for moment in moments if moment > now), default=now + _AT_LEAST_EACH)
 
     def _look(self) -> bool:
         """One look; whether it put workloads down and left others that could follow at once."""
@@ -130,6 +157,7 @@ class Scaler:
         self.notices.take(tick.reports, now)
         self._note_deleted(tick)
         self._last = tick
+        self._next_edge = self._edge_after(now)
         concerned = {report.subject for report in tick.reports}
         self._parts.audit.keep(concerned)
         self._leads.keep(concerned)
