@@ -96,12 +96,12 @@ def run_node(options: NodeOptions) -> int:
         Misconfigured: a setting cannot be followed; the message is for the user.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can see the page and end this
+        signal.signal(number, _setter(ended))
     node = start_node(options)
     books = NodeBooks.beside(node.app, node.server, options) if options.books else None
     collect_rarely()
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _setter(ended))
     while not ended.wait(3600):
         pass
     node.end(lambda: _hand_over(node, options, books))

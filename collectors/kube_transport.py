@@ -162,6 +162,10 @@ class Connections:
         for _, _, each in idle:
             each.close()
 
+    def __del__(self) -> None:
+        """Whoever forgot to close them."""
+        self.close()
+
 
 class Answer:
     """A successful answer, to be read once and closed."""

@@ -136,8 +136,9 @@ def test_a_bare_host_whose_agent_dies_goes_on_unobserved(tmp_path, make_driver):
             agent.kill()
         first = unobserved(fleet.store)
         eventually("time goes on", lambda: unobserved(fleet.store) > first + 2 * NS, SECONDS, every=0.2)
-        silent = ask(f"{api_of(controller)}/agents")["silent"]
-        assert [each["url"] for each in silent] == [f"http://127.0.0.1:{fleet.agent_port}"]
+        gone = [f"http://127.0.0.1:{fleet.agent_port}"]
+        agents = f"{api_of(controller)}/agents"
+        eventually("it is silent", lambda: [each["url"] for each in ask(agents)["silent"]] == gone, SECONDS, every=0.2)
         assert controller.terminate() == 0
     assert fleet.store.scan(NODE_HOURS).collect()["evidence"].unique().to_list() == ["host"]
     assert list(verify(fleet.store)) == []

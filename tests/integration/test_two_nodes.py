@@ -232,6 +232,8 @@ def windows(scraped):
         inside = [each for each in all_states[: place + 1] if last.booked - each.booked <= WINDOW_SECONDS]
         if inside[0] is all_states[0]:
             continue  # the window may begin before what is looked at
+        if inside[0].booked - all_states[place - len(inside)].booked > 1.5 * SWEEP_SECONDS:
+            continue  # a sweep that was not scraped may be the window's first
         steps = [(b.booked - a.booked, b.output - a.output) for a, b in itertools.pairwise(inside)]
         whole = WINDOW_SECONDS - 1.5 * SWEEP_SECONDS < last.booked - inside[0].booked < WINDOW_SECONDS - 0.2
         if whole and all(seconds < 1.5 * SWEEP_SECONDS and tokens for seconds, tokens in steps):

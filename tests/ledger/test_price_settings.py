@@ -40,6 +40,9 @@ def test_the_defaults_are_these():
             "attempts": 4,
             "pricing_url": "",
             "ec2_url": "",
+            "instances": "auto",
+            "instances_minutes": 5,
+            "cloudtrail_url": "",
         },
     }
     room = OnPremPrice.model_validate(ON_PREM | {"pue": 1.5, "operations_share": 0, "gpus": 1})

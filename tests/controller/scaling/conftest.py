@@ -1,5 +1,7 @@
 """A real API server for the session, and a proxy in front of it for one test."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from tests.api_proxy import ApiProxy
@@ -9,17 +11,31 @@ from tests.cluster.errors import ClusterUnavailable
 from tests.conftest import REQUIRED
 
 
-@pytest.fixture(scope="session")
-def api_server():
+@contextmanager
+def standing():
     """A real API server with etcd alone; skips by name where its programs are not built."""
     try:
         if REQUIRED:
             build.build()
-        standing = ApiServer.up()
+        server = ApiServer.up()
     except ClusterUnavailable as error:
         pytest.skip(str(error))
-    with standing:
-        yield standing
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api_server():
+    """One for all tests, each of which has namespaces of its own."""
+    with standing() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_api_server():
+    """One for a test that looks at all namespaces."""
+    with standing() as server:
+        yield server
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ from tests.controller.scaling.week_play import Week
 from tests.controller.scaling.week_world import HPA, KEDA, PAUSED, ref_of
 
 SPACES = sorted({name.partition("/")[0] for name in script.TRACE})
-"""Other tests may have left objects on this server."""
 
 
 @pytest.fixture(scope="module")
-def week(api_server, tmp_path_factory):
-    api_server.install_crds()
-    played = Week(api_server, str(tmp_path_factory.mktemp("week") / "books"))
+def week(own_api_server, tmp_path_factory):
+    own_api_server.install_crds()
+    played = Week(own_api_server, str(tmp_path_factory.mktemp("week") / "books"))
     played.play()
     played.book()
     yield played
