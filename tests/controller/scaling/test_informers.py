@@ -145,8 +145,8 @@ def test_an_object_that_cannot_be_read_does_not_take_the_others_with_it(cluster,
     api_server.admin.post(folder(namespace), deployment("odd", replicas=2000))
     view = cluster.follow()
     odd = Ref("Deployment", namespace, "odd")
+    until(lambda: view.unreadable.get(odd) == "spec.replicas is 2000")
     assert (replicas(view, namespace), view.get(odd)) == (3, None)
-    assert view.unreadable[odd] == "spec.replicas is 2000"
     api_server.patch(f"{folder(namespace)}/odd", {"spec": {"replicas": 2}})
     until(lambda: view.get(odd) is not None)
     assert odd not in view.unreadable
