@@ -21,7 +21,7 @@ RULES = [
     {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": [*WATCHED, "patch"]},
 ]
 """All that scaling these kinds takes."""
-NIGHT_SECONDS = 45
+NIGHT_SECONDS = 75
 SECONDS = 120
 
 
@@ -117,7 +117,7 @@ def dev(cluster):
 @pytest.fixture
 def controller(cluster, token, dev, tmp_path):
     (tmp_path / "token").write_text(token)
-    begin = datetime.now(UTC) + timedelta(seconds=10)
+    begin = datetime.now(UTC) + timedelta(seconds=5)
     night = f"{begin.isoformat()}-{(begin + timedelta(seconds=NIGHT_SECONDS)).isoformat()}"
     policy = {"name": "nights", "namespaces": [SPACE], "gpu_only": False, "grace_minutes": 0, "down": night}
     kubernetes = {"mode": "on", "api_url": cluster.api_url, "ca_file": str(cluster.ca)}

@@ -110,7 +110,7 @@ def policy(workloads, spec, **more):
 
 
 def test_a_window_puts_workloads_down_and_gives_them_back_and_all_of_it_is_told(workloads, controller):
-    running = controller(dry_run=False, policies=[policy(workloads, {"down": window(0, 30)})])
+    running = controller(dry_run=False, policies=[policy(workloads, {"down": window(0, 45)})])
     wait_until(lambda: workloads.levers() == (0, True), 40, "both to be down")
     assert workloads.marks(workloads.web) == workloads.marks(workloads.report) == {RECORD, COMMAND}
     workloads.run_pods()

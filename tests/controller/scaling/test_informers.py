@@ -83,7 +83,7 @@ def scale(api_server, namespace, count):
 def test_what_is_there_is_listed_and_what_changes_is_seen(cluster, api_server, namespace):
     api_server.admin.post(folder(namespace), deployment())
     view = cluster.follow()
-    assert replicas(view, namespace) == 3
+    until(lambda: replicas(view, namespace) == 3)
     assert all(view.synced(kind) for kind in FOLLOWED)
     assert (view.served("Deployment"), view.served("Widget"), view.synced("Widget")) == ("v1", "", False)
     scale(api_server, namespace, 1)
