@@ -5,7 +5,7 @@ finished when its pods are Ready, not when it was written.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -112,8 +112,3 @@ def _reason(said: str) -> str:
     if lowered.startswith("unschedulable") or "insufficient" in lowered:
         return _CAPACITY
     return "other"
-
-
-def short_types(lates: Mapping[Ref, Late]) -> frozenset[str]:
-    """Instance types that were seen out of capacity."""
-    return frozenset(kind for each in lates.values() for kind in each.instance_types)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from controller.scaling.act import Actor, Outcome, Task
 from controller.scaling.compose import Subject, View, is_back, subjects
-from controller.scaling.decide import Step, decide, record_or_none
+from controller.scaling.decide import Step, decide
 from controller.scaling.kind import Kind
 from controller.scaling.left_by_downscaler import taken_over
 from controller.scaling.model import NamespaceSeen, Ref, Refusal, Seen, Wish, Workload
@@ -248,9 +248,3 @@ class Engine:
             self._downs[report.ref] = report.wish.window, count + 1 if same else 1
         elif report.step.action == "restore":
             self._downs.pop(report.ref, None)
-
-
-def is_down(seen: Seen) -> bool:
-    """Whether it was put down by a schedule and stands as it was put."""
-    record = record_or_none(seen)
-    return record is not None and record.restoring is None and seen.levers == record.put

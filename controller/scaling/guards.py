@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from controller.scaling.kinds.notebook import losses_now
 from controller.scaling.model import (
     Activity,
     DownOptions,
@@ -222,7 +223,7 @@ def _queue(ask: GuardAsk) -> str:
 
 def _state_loss(ask: GuardAsk) -> str:
     seen = (ask.workload.subject, ask.workload.lever)
-    losses = tuple(dict.fromkeys(loss for each in seen for loss in each.losses))
+    losses = tuple(dict.fromkeys(loss for each in seen for loss in losses_now(each, ask.now)))
     if not losses or ask.options.allow_state_loss:
         return ""
     return (

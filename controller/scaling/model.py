@@ -263,11 +263,3 @@ class Refusal:
     guard: str
     """Name of the guard, as in docs/guides/guards."""
     why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A workload that policies concern and that is left as it is."""
-
-    ref: Ref
-    refusals: tuple[Refusal, ...] = field(default=())

@@ -18,7 +18,7 @@ from controller.scaling.compose import SCALED_OBJECT, View
 from controller.scaling.kinds.scaled_object import SCALED_OBJECT as KIND
 from controller.scaling.model import Ref, Seen
 from controller.scaling.patches import Patch
-from controller.scaling.queue_scaling import bounds_at, scaled_object
+from controller.scaling.queue_scaling import bounds_patch, scaled_object
 from controller.scaling.queue_settings import QueueScaling, QueueScalingSettings
 from controller.scaling.writer import object_path
 
@@ -102,12 +102,11 @@ class QueueKeeper:
     def _move(self, scaling: QueueScaling, seen: Seen, now: datetime) -> str:
         if seen.labels.get(LABEL) != OURS:
             return f"left alone as somebody else's: label it {LABEL}={OURS}, or take it out of queue_scaling"
-        bounds = bounds_at(scaling, self.settings.timezone, now)
-        if seen.deleting or seen.bounds == (bounds.least, bounds.most):
+        body = bounds_patch(scaling, self.settings.timezone, seen.bounds, now)
+        if seen.deleting or body is None:
             return ""
-        body = {"spec": {"minReplicaCount": bounds.least, "maxReplicaCount": bounds.most}}
         wrote = self.writes.write(KIND, seen.ref, Patch("object", body), seen.version)
         if wrote.result == "done":
-            _log.info("%s: %d to %d replicas, %s", seen.ref, bounds.least, bounds.most, bounds.why)
+            _log.info("%s: other bounds from now on, as its windows have them", seen.ref)
             return ""
         return "" if wrote.result == "conflict" else wrote.why

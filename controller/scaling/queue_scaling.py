@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from collectors.kube_json import JsonObject, child, number
+from collectors.kube_json import JsonObject
 from controller.scaling.queue_settings import QueueScaling, QueueScalingSettings
 from controller.time_windows import parse
 from exporters import catalogue_books, catalogue_work
@@ -96,7 +96,9 @@ def scaled_object(scaling: QueueScaling, settings: QueueScalingSettings, now: da
     }
 
 
-def bounds_patch(scaling: QueueScaling, zone: str, item: JsonObject, now: datetime) -> JsonObject | None:
+def bounds_patch(
+    scaling: QueueScaling, zone: str, present: tuple[int | None, int | None] | None, now: datetime
+) -> JsonObject | None:
     """The merge patch that brings a ScaledObject to the bounds of this moment; ``None``: it has them.
 
     Level-triggered: an edge that was missed is made up for whenever this is asked.
@@ -104,11 +106,11 @@ def bounds_patch(scaling: QueueScaling, zone: str, item: JsonObject, now: dateti
     Args:
         scaling: the workload.
         zone: of windows that name none.
-        item: the ScaledObject as it is.
+        present: fewest and most replicas that the ScaledObject has.
         now: the time.
     """
-    bounds, spec = bounds_at(scaling, zone, now), child(item, "spec")
-    if (number(spec, "minReplicaCount"), number(spec, "maxReplicaCount")) == (bounds.least, bounds.most):
+    bounds = bounds_at(scaling, zone, now)
+    if present == (bounds.least, bounds.most):
         return None
     return {"spec": {"minReplicaCount": bounds.least, "maxReplicaCount": bounds.most}}
 

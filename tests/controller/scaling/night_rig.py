@@ -15,7 +15,8 @@ from collectors.kube_follow import Backoff
 from controller.scaling.act import Actor, Outcome, Task, Writes
 from controller.scaling.breaker import Breaker, BreakerLimits
 from controller.scaling.cluster_view import ClusterView
-from controller.scaling.engine import Engine, Policy, Tick, is_down
+from controller.scaling.decide import record_or_none
+from controller.scaling.engine import Engine, Policy, Tick
 from controller.scaling.informers import PAGE_OBJECTS, Informers
 from controller.scaling.kind import Kind
 from controller.scaling.model import ZERO, NamespaceSeen, Ref, Seen, Size, Wish
@@ -285,3 +286,9 @@ class FaultPlan:
 def name_of(path: str) -> str:
     """Of the object that a path leads to."""
     return path.removesuffix("/scale").rpartition("/")[2]
+
+
+def is_down(seen):
+    """Whether it was put down by a schedule and stands as it was put."""
+    record = record_or_none(seen)
+    return record is not None and record.restoring is None and seen.levers == record.put

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.scaling.coming_back import UNSAID, LeadTimes, came, late, short_types
+from controller.scaling.coming_back import UNSAID, LeadTimes, came, late
 from controller.scaling.model import PodSeen, Ref
 from controller.scaling.record import Record
 
@@ -92,4 +92,3 @@ def test_types_are_short_only_where_capacity_is_what_is_missing():
     borne = record(restoring=AT, due=AT, instance_types=("p5.48xlarge",))
     lates = [late(WEB, borne, [pod(why)], AT + LEAST, LEAST) for why in ("Unschedulable: 0/4", "ErrImagePull: x")]
     assert [each.instance_types for each in lates] == [("p5.48xlarge",), ()]
-    assert short_types({WEB: lates[0]}) == {"p5.48xlarge"}

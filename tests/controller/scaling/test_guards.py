@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.scaling.guards import GUARDS, GuardAsk, not_applicable, pods_that_stay, refusals
-from controller.scaling.model import Activity, NodeSeen, Queue, Readiness, Ref, Size
+from controller.scaling.kinds.notebook import LAST_ACTIVITY, NOTEBOOK
+from controller.scaling.model import Activity, NamespaceSeen, NodeSeen, Queue, Readiness, Ref, Size, Workload
 from tests.controller.scaling.guard_rig import NOW, ago, pod, wish, workload
+from tests.controller.scaling.kind_objects import OBJECTS
+from tests.controller.scaling.toy_server import merge
 
 IDLE = Activity(active_ratio=0.0, covered_seconds=1800, age_seconds=30)
 NODES = {"n1": NodeSeen("n1", "p5.48xlarge", "on_demand", 8)}
@@ -204,3 +208,12 @@ def test_more_activity_older_or_fewer_figures_never_turn_a_refusal_into_an_allow
     assert not before or after
     assert "queue" not in before or "queue" in after
     assert said(ask(activity=None, queue=None, serves=True)).keys() >= {"telemetry", "queue"}
+
+
+@pytest.mark.parametrize(("hours", "refused"), [(0.5, True), (2, False), (None, True)])
+def test_a_notebook_whose_kernel_rests_for_an_hour_may_go_down(hours, refused):
+    last = {} if hours is None else {LAST_ACTIVITY: (NOW - timedelta(hours=hours)).isoformat()}
+    item = merge(OBJECTS["Notebook"], {"metadata": {"annotations": last}})
+    seen = NOTEBOOK.seen(item)
+    asked = replace(ask(), workload=Workload(seen, seen, NamespaceSeen("team-a")))
+    assert ("state_loss" in {each.guard for each in refusals(asked)}) is refused
