@@ -20,6 +20,7 @@ from ledger.audit import Result
 
 LATE_AFTER = timedelta(minutes=5)
 """A restore that is not Ready so long after it was due is overdue."""
+_HELD_UNTOLD = frozenset({"CronJob", "ScaledJob", "ScaledObject", "HorizontalPodAutoscaler"})
 _REMARKED = frozenset({"contested", "broken", "unclear"})
 
 
@@ -128,6 +129,21 @@ def skipped(reports: Iterable[Report]) -> Counter[tuple[str, ...]]:
 def put_down(seen: Iterable[Seen]) -> list[Seen]:
     """Objects that were put down, and are not coming back yet."""
     return [each for each in seen if (record := record_or_none(each)) is not None and record.restoring is None]
+
+
+def gpus_put_down(down: Iterable[Seen]) -> Counter[tuple[str, ...]]:
+    """GPUs that these held by their originals, by namespace; what only runs now and then, or as an autoscaler decides,
+    held none that can be told from them.
+    """
+    found: Counter[tuple[str, ...]] = Counter()
+    for seen in down:
+        record = record_or_none(seen)
+        if record is None or seen.ref.kind in _HELD_UNTOLD or not seen.gpus_per_pod:
+            continue
+        was, put = record.was.get("replicas"), record.put.get("replicas")
+        count = was - put if isinstance(was, int) and isinstance(put, int) else 1
+        found[seen.ref.namespace,] += seen.gpus_per_pod * count
+    return found
 
 
 def policies_of(wishes: Iterable[Wish]) -> dict[str, bool]:

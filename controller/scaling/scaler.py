@@ -20,11 +20,11 @@ from controller.scaling.breaker import Breaker
 from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, ClusterView
 from controller.scaling.coming_back import LeadTimes
 from controller.scaling.compose import AUTOSCALER, SCALED_OBJECT
-from controller.scaling.decide import Step, record_or_none
+from controller.scaling.decide import Step
 from controller.scaling.engine import Engine, Policy, Report, Tick
 from controller.scaling.event_remarks import EventRemarks
 from controller.scaling.events import Events, EventText, about, text_of
-from controller.scaling.follow_up import FollowUp, Tally, policies_of, put_down, skipped
+from controller.scaling.follow_up import FollowUp, Tally, gpus_put_down, policies_of, put_down, skipped
 from controller.scaling.guard_desk import GuardDesk
 from controller.scaling.kind import Kind
 from controller.scaling.model import Ref, Refusal, Seen, Wish, Workload
@@ -250,7 +250,7 @@ class Scaler:
             now=now,
             looked_at=tick.at,
             down=Counter((seen.ref.namespace, seen.ref.kind) for seen in down),
-            gpus_down=_gpus(down),
+            gpus_down=gpus_put_down(down),
             coming_back=actions["restore"] + actions["await"],
             contested=Counter((r.subject.namespace,) for r in tick.reports if r.step.action == "contested"),
             skipped=skipped(tick.reports),
@@ -358,19 +358,3 @@ class Scaler:
 
 def _workload_of(seen: Seen) -> Ref:
     return seen.ref if seen.scales is None else Ref(seen.scales[0], seen.ref.namespace, seen.scales[1])
-
-
-def _gpus(down: Sequence[Seen]) -> Counter[tuple[str, ...]]:
-    """GPUs that those would hold by their originals, by namespace; what autoscalers decide is not counted."""
-    found: Counter[tuple[str, ...]] = Counter()
-    for seen in down:
-        if seen.ref.kind == SCALED_OBJECT or not seen.gpus_per_pod:
-            continue
-        found[seen.ref.namespace,] += seen.gpus_per_pod * _pods_put_down(seen)
-    return found
-
-
-def _pods_put_down(seen: Seen) -> int:
-    record = record_or_none(seen)
-    was, put = (None, None) if record is None else (record.was.get("replicas"), record.put.get("replicas"))
-    return was - put if isinstance(was, int) and isinstance(put, int) else 1

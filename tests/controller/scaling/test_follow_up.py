@@ -1,46 +1,22 @@
-"""What a look leaves behind in the records."""
+"""What a look leaves behind, in figures."""
 
-from datetime import timedelta
+from controller.scaling.follow_up import gpus_put_down, put_down
+from tests.controller.scaling.engine_rig import INSIDE, REGISTRY, make_engine, settle
+from tests.controller.scaling.kind_objects import OBJECTS
+from tests.controller.scaling.test_every_step import become_ready
+from tests.controller.scaling.toy_server import ToyServer
 
-import pytest
-
-from controller.scaling.coming_back import LeadTimes
-from controller.scaling.engine import Report, Tick
-from controller.scaling.follow_up import FollowUp, Tally
-from controller.scaling.guard_desk import ASKED_AGAIN
-from controller.scaling.model import Refusal
-from tests.controller.scaling.audit_rig import EVENING, down
+KINDS = ("Deployment", "CronJob", "ScaledJob", "Job")
 
 
-@pytest.fixture
-def told():
-    return []
-
-
-@pytest.fixture
-def take(told):
-    class Remarks:
-        def remark(self, task, result, why, now):
-            told.append((task.lever.ref.name, result, why))
-
-    leads = LeadTimes(timedelta(0), timedelta(hours=1))
-    follow_up = FollowUp(Tally(), leads, [Remarks()])
-
-    def take(*refusals):
-        task = down()
-        report = Report(task.lever.ref, task.lever.ref, task.wish, task.step, task.workload, refusals)
-        follow_up.take(Tick(EVENING, (report,)), {task.lever.ref: task})
-
-    return take
-
-
-def test_a_guard_s_refusal_is_recorded_with_its_name(take, told):
-    take(Refusal("activity", "its GPUs work"), Refusal("young", "it is"))
-    assert told == [("chat", "refused", "activity: its GPUs work")]
-
-
-def test_that_agents_are_asked_once_more_is_no_refusal_and_hides_none(take, told):
-    take(ASKED_AGAIN)
-    assert told == []
-    take(Refusal("telemetry", "node a does not answer"))
-    assert told == [("chat", "refused", "telemetry: node a does not answer")]
+def test_gpus_that_are_down_are_those_that_were_held():
+    server = ToyServer(REGISTRY, follow=become_ready)
+    for kind in KINDS:
+        server.add(kind, OBJECTS[kind])
+    assert gpus_put_down(put_down(seen for kind in KINDS for seen in server.objects_of(kind))) == {}
+    settle(make_engine(server), INSIDE)
+    down = put_down(seen for kind in KINDS for seen in server.objects_of(kind))
+    assert {seen.ref.kind for seen in down} == set(KINDS)
+    (job,) = server.objects_of("Job")
+    # three replicas of two GPUs, and the Job; a CronJob or ScaledJob holds what its runs hold, which nobody counted
+    assert gpus_put_down(down) == {("team-a",): 3 * 2 + job.gpus_per_pod}
