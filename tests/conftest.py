@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 CHECKOUT = Path(__file__).parents[1]
@@ -28,6 +29,11 @@ TOOLS = {
     "promtool": (("promtool",), "prometheus"),
     "victoria-metrics": (("victoria-metrics",), "victoria-metrics"),
 }
+
+
+# a property is no timed test: what a busy machine takes for an example says nothing
+settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def find_tool(name: str) -> str:

@@ -82,7 +82,7 @@ def test_a_change_in_the_middle_of_a_loop_keeps_what_was_used(rig):
     assert energy() == 1000 + 50 * 400_000 + 50_000 == device.true_energy_mj()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SCRIPTS, st.sampled_from(["off", "hold", "repeat"]), st.lists(st.integers(0, 3 * 10**13), max_size=8))
 def test_library_and_twin_agree_to_the_millijoule(shared_rig, script, then, moments):
     driver, energy = shared_rig

@@ -19,7 +19,7 @@ def rig(tmp_path):
         yield driver, pynvml, [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(2)]
 
 
-def eventually(condition, seconds=5):
+def eventually(condition, seconds=60):
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "it never came true"

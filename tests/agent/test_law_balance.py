@@ -258,5 +258,5 @@ def _cut(reading, stranded):
     return DeviceSweep(device, instances, stranded)
 
 
-Balance.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+Balance.TestCase.settings = settings(max_examples=25, stateful_step_count=30)
 TestBalance = Balance.TestCase

@@ -202,5 +202,5 @@ class Conserved(RuleBasedStateMachine):
             assert 0 <= numerator <= totals[name].cost_numerator
 
 
-Conserved.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+Conserved.TestCase.settings = settings(max_examples=30, stateful_step_count=30)
 TestConserved = Conserved.TestCase

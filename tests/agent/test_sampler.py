@@ -78,7 +78,7 @@ def clock():
 
 @pytest.fixture
 def sampler(source, clock):
-    made = Sampler(source, clock, 0.05)
+    made = Sampler(source, clock, 0.5)
     yield made
     for gate in source.gates.values():
         gate.set()

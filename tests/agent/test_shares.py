@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.shares import MethodChooser, ShareWindow
@@ -169,7 +169,6 @@ moments = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(moments)
 def test_to_rest_is_to_add_the_same_holders_without_a_sample(several):
     added, rested, now_ns, before = ShareWindow(), ShareWindow(), 0, None

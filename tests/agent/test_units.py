@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.holdings import Allocation, Holdings
@@ -269,7 +269,6 @@ moments = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(moments)
 def test_what_is_remembered_of_a_unit_is_what_is_worked_out_anew(several):
     remembering, forgetful = UnitBuilder(NS_PER_SECOND), UnitBuilder(NS_PER_SECOND)

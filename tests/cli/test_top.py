@@ -239,7 +239,7 @@ def test_token_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_address_without_scheme_is_refused():
-    wanted = "--url 127.0.0.1:9477: found no http:// or https:// in front, such as http://127.0.0.1:9477"
+    wanted = "--url 127.0.0.1:9477: allowed: an http or https address, such as http://127.0.0.1:9477"
     assert refused(StateClient("127.0.0.1:9477"), Misconfigured) == wanted
 
 

@@ -49,7 +49,7 @@ nvml_events.WAIT_MS = 20  # so that closing a source does not wait for half a se
 
 
 @contextlib.contextmanager
-def nvml_rig(directory, devices, *, gpm=True, answer_seconds=5.0, discover=True, **driver_options):
+def nvml_rig(directory, devices, *, gpm=True, answer_seconds=60.0, discover=True, **driver_options):
     driver = FakeDriver.create(directory, devices, start_ns=1_000_000_000, **driver_options)
     with driver, driver.load_into_pynvml():
         source = NvmlSource(DriverClock(driver), gpm=gpm, answer_seconds=answer_seconds)
@@ -65,7 +65,7 @@ def nvml_rig(directory, devices, *, gpm=True, answer_seconds=5.0, discover=True,
             source.close()
 
 
-def eventually(condition, seconds=5.0):
+def eventually(condition, seconds=60.0):
     """Wait, in real time, for what another thread does."""
     limit = time.monotonic() + seconds
     while not condition():

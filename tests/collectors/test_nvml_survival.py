@@ -207,7 +207,7 @@ def test_a_hanging_reading_leaves_the_others_alone(rig):
 
 
 def test_a_device_that_hangs_in_discovery_costs_only_itself(tmp_path):
-    with nvml_rig(tmp_path, [profiles.h100(), profiles.h100()], answer_seconds=0.05, discover=False) as rig:
+    with nvml_rig(tmp_path, [profiles.h100(), profiles.h100()], answer_seconds=1, discover=False) as rig:
         rig.driver.device(0).hang("nvmlDeviceGetUUID")
         assert uuids(rig) == [rig.driver.device(1).uuid]
         assert "GPU 0: the driver has not answered" in rig.source.unreadable()[0]

@@ -128,7 +128,7 @@ def registries(draw):
     return registry
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(registries())
 def test_a_page_rendered_by_a_peer_reads_alike_in_both_modes_and_formats(registry):
     page = generate_openmetrics(registry)
@@ -143,7 +143,7 @@ def test_a_page_rendered_by_a_peer_reads_alike_in_both_modes_and_formats(registr
         assert dict(found) == dict(without_nan(truth))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet='ab_{}",=\\\n 1.e#\t', max_size=40))
 def test_the_quick_reader_never_takes_a_line_that_the_whole_grammar_refuses(body):
     page = f"a{body}\n# EOF\n"

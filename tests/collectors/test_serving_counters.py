@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.serving_counters import CounterDeltas
@@ -208,7 +208,6 @@ def test_no_part_of_a_unit_is_ever_lost(steps):
     assert value - 1.001 <= booked <= value + 0.001
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.tuples(st.just("serve"), st.integers(0, 40)), st.tuples(st.just("restart"), st.booleans())),

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.openmetrics import PageRefused
@@ -91,7 +91,6 @@ def pages(draw):
     return made
 
 
-@settings(deadline=None)
 @given(pages())
 def test_a_remembered_page_says_what_it_says_when_read_in_full(several):
     memory = remembering()
@@ -99,7 +98,6 @@ def test_a_remembered_page_says_what_it_says_when_read_in_full(several):
         assert read(memory.read, page) == read(read_engine_page, page)
 
 
-@settings(deadline=None)
 @given(pages(), st.data())
 def test_gains_over_remembered_pages_are_those_over_pages_read_in_full(several, data):
     memory, deltas, plain = remembering(), CounterDeltas(), CounterDeltas()

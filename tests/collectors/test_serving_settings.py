@@ -33,7 +33,7 @@ def test_every_setting_tells_its_meaning():
     [
         ({"interval": 3}, "Extra inputs are not permitted"),
         ({"interval_seconds": 0}, "greater than or equal to 1"),
-        ({"targets": [{"url": "localhost:8000"}]}, "it has to be http://HOST:PORT/PATH"),
+        ({"targets": [{"url": "localhost:8000"}]}, "an http or https address, such as http://HOST:PORT/PATH"),
         ({"targets": [{"url": URL, "engine": "vlm"}]}, "'vllm', 'sglang', 'tgi'"),
         ({"targets": [{"url": URL, "mapping": {"a_total": "tokens"}}]}, "'input_tokens'"),
         ({"targets": [{"url": URL, "engine": "vllm", "mapping": {"a": "steps"}}]}, "one of them, or none"),

@@ -2,7 +2,7 @@ import pytest
 
 from collectors.serving_page import read_engine_page
 from collectors.serving_settings import HolderSelector, ServingSettings
-from collectors.serving_targets import ServingPod, pod_targets, static_targets
+from collectors.serving_targets import ServingPod, announces, pod_targets, static_targets
 
 ON = ServingSettings()
 
@@ -60,6 +60,23 @@ def test_prometheus_annotations_alone_are_a_guess_on_pods_that_hold_a_gpu():
 
 def test_our_annotations_count_on_pods_without_a_gpu_too():
     assert urls({"wattledger.io/port": "8080"}, gpu=False) == [("http://10.1.2.3:8080/metrics",)]
+
+
+@pytest.mark.parametrize(
+    ("said", "announced"),
+    [
+        ({"wattledger.io/engine": "vllm"}, True),
+        ({"wattledger.io/scrape": "true"}, True),
+        ({"wattledger.io/mapping": "steps_total=steps"}, True),
+        ({"wattledger.io/engine": "vllm", "wattledger.io/scrape": "false"}, False),
+        ({"wattledger.io/port": ""}, False),
+        ({"wattledger.io/model": "llama", "wattledger.io/schedule-down": "always"}, False),
+        ({"prometheus.io/scrape": "true", "prometheus.io/port": "8000"}, False),
+    ],
+)
+def test_a_pod_without_a_gpu_has_a_page_where_it_announces_one(said, announced):
+    assert announces(said) == announced
+    assert bool(found(said, ports={8000: "main"}, gpu=False)) == announced
 
 
 def test_usual_ports_are_tried_only_where_a_container_declares_them():

@@ -61,7 +61,7 @@ def two_of_a_kind():
     return [(clock, SimulatedSource(bundled("mig"), clock)) for clock in clocks]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(times=st.lists(moments, min_size=1, max_size=5))
 def test_what_is_read_does_not_depend_on_what_was_read_before(two_of_a_kind, times):
     (clock, often), (other_clock, seldom) = two_of_a_kind
@@ -84,7 +84,7 @@ def test_another_seed_gives_other_devices_and_another_course():
     assert only(one).device.energy_mj != only(other).device.energy_mj
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(time_ns=moments)
 def test_every_reading_is_in_bounds(running, time_ns):
     clock, source = running
@@ -101,7 +101,7 @@ def test_every_reading_is_in_bounds(running, time_ns):
             assert reading.clocks.sm_hertz <= reading.device.max_sm_clock_hertz
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(time_ns=moments, length_ns=st.integers(0, DAY_NS))
 def test_energy_never_falls_but_at_a_driver_reload(running, time_ns, length_ns):
     clock, source = running

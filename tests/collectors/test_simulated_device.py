@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.clock import NS_PER_SECOND
@@ -22,7 +22,6 @@ def busy() -> SimulatedDevice:
     return device()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2 * WEEK_NS // STEP_NS), st.integers(0, 3000))
 def test_energy_between_steps_is_the_sum_of_the_power_exactly(busy, first, count):
     start_ns = MONDAY_NS + first * STEP_NS
@@ -31,7 +30,6 @@ def test_energy_between_steps_is_the_sum_of_the_power_exactly(busy, first, count
     assert busy.energy_mj(end_ns) - busy.energy_mj(start_ns) == summed * STEP_NS // NS_PER_SECOND
 
 
-@settings(deadline=None)
 @given(moments, moments)
 def test_energy_between_any_two_instants_is_the_integral_rounded_down(busy, one, other):
     start_ns, end_ns = sorted((MONDAY_NS + one, MONDAY_NS + other))

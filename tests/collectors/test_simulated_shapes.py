@@ -16,7 +16,7 @@ shapes = st.one_of(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(shapes, st.text(max_size=5))
 def test_every_level_is_a_ratio_and_nothing_happens_outside_the_windows(shape, seed):
     windows = parse_windows("Tue,Sun 20:00-03:00")

@@ -69,7 +69,7 @@ def test_an_occurrence_lies_around_the_instant_it_covers(window, time_ns):
         assert start_ns == window.last_start(time_ns) <= time_ns < start_ns + window.length_ns
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(windows, times, st.integers(1, 3 * WEEK_NS))
 def test_spans_add_up_to_the_time_covered(window, after_ns, length_ns):
     covers = {step for part in window.steps() for step in part}

@@ -93,6 +93,19 @@ def test_what_no_bill_reached_is_marked_an_estimate_and_has_no_billing_account(r
     assert estimates["EffectiveCost"].sum() == 8
 
 
+def test_a_row_says_whether_it_was_measured(tmp_path):
+    store = books(tmp_path / "ledger", hours=2)
+    assert set(rows_of(store).filter(pl.col("x_Node") == "a")["x_Source"]) <= {"measured", None}
+    usage = store.scan(USAGE).with_columns(
+        source=pl.when(pl.col("hour_utc") > at(5)).then(pl.lit("prometheus")).otherwise("source")
+    )
+    told = {step: focus_rows(store.scan(COST), usage, step).collect() for step in ("1h", "1d")}
+    of_time = {step: frame.filter(pl.col("x_GpuHours") > 0)["x_Source"] for step, frame in told.items()}
+    assert set(of_time["1h"]) == {"measured", "prometheus"}
+    assert "measured, prometheus" in set(of_time["1d"])
+    assert told["1d"].filter(x_Account="shared")["x_Source"].null_count() > 0
+
+
 def test_idle_unobserved_and_shared_cost_go_by_their_names(rows):
     paid = rows.filter(pl.col("x_Charge").is_in(["list", "usage"]))
     told = dict(paid.select("x_Account", "ChargeDescription").iter_rows())

@@ -25,7 +25,7 @@ class Controller(Routes):
         return None if headers.get("Authorization") == "Bearer mine" else say(HTTPStatus.UNAUTHORIZED, "not yours")
 
     def post(self, target, headers, body):
-        self.taken.append((target, body))
+        self.taken.append((target, headers["Content-Type"], body))
         return say(HTTPStatus.OK, "booked")
 
 
@@ -47,7 +47,7 @@ def token(tmp_path):
 def test_the_hour_arrives_whole(controller, token):
     url, taken = controller
     assert JournalPush(url, token).push(b'{"hours":[]}')
-    assert taken == [("/api/v1/hours", b'{"hours":[]}')]
+    assert taken == [("/api/v1/hours", "application/json", b'{"hours":[]}')]
 
 
 def test_a_path_before_it_is_kept(controller, token):
