@@ -1,9 +1,9 @@
 """Settings of the node agent."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from collectors.setting import BaseModel, ConfigDict, Field, field_validator
+from collectors.web_address import web_address
 
 
 class AgentSettings(BaseModel):
@@ -53,6 +53,5 @@ class AgentSettings(BaseModel):
     @field_validator("push_url")
     @classmethod
     def _is_address(cls, url: str | None) -> str | None:
-        if url is not None and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
-            raise ValueError("allowed: an http or https address, such as http://wattledger-controller:9478, or null")
-        return url
+        such_as = "http://wattledger-controller:9478, or null"
+        return url and web_address(url, such_as=such_as, instead="set agent.push_token_file")

@@ -1,9 +1,9 @@
 """Settings of the sources beside the driver: the dcgm-exporter's page, the host's own files, who holds what."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from collectors.setting import BaseModel, ConfigDict, Field, field_validator
+from collectors.web_address import web_address
 
 
 class _Section(BaseModel):
@@ -24,9 +24,10 @@ class DcgmSettings(_Section):
     @field_validator("url")
     @classmethod
     def _is_url(cls, url: str | None) -> str | None:
-        if url is not None and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc):
-            raise ValueError("allowed: an http or https address, such as http://127.0.0.1:9400/metrics, or null")
-        return url
+        if url is None:
+            return None
+        instead = "let this node read the page without credentials"
+        return web_address(url, such_as="http://127.0.0.1:9400/metrics, or null", instead=instead)
 
 
 class HostSettings(_Section):

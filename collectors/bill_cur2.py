@@ -78,7 +78,9 @@ def _region(header: Header) -> pl.Expr:
 
 
 def _effective(header: Header) -> pl.Expr:
-    """What covered usage lacks stays null, and is refused: a covered line without its share would hide a cost."""
+    """What covered usage lacks stays null, and is refused: a covered line without its share would hide a cost. Fees of
+    commitments have empty cells where there is nothing, which is not so of columns: see ``kind_needs``.
+    """
     kind = header.text(KIND)
     reserved_fee = (kind == "Fee") & header.text(
         "reservation_reservation_a_r_n", "reservation_reservation_arn"
@@ -159,5 +161,14 @@ FIGURES: dict[str, Rule] = {
 }
 
 TOLD_BY = {"category": KIND}
+KIND_NEEDS = {
+    "DiscountedUsage": ("reservation_effective_cost",),
+    "SavingsPlanCoveredUsage": ("savings_plan_savings_plan_effective_cost",),
+    "SavingsPlanRecurringFee": ("savings_plan_total_commitment_to_date", "savings_plan_used_commitment"),
+    "RIFee": (
+        "reservation_unused_amortized_upfront_fee_for_billing_period",
+        "reservation_unused_recurring_fee",
+    ),
+}
 
-CUR_2 = Dialect(name="cur-2.0", needs=NEEDS, facts=FACTS, figures=FIGURES, told_by=TOLD_BY)
+CUR_2 = Dialect(name="cur-2.0", needs=NEEDS, facts=FACTS, figures=FIGURES, told_by=TOLD_BY, kind_needs=KIND_NEEDS)

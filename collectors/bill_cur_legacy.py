@@ -7,7 +7,7 @@ import re
 
 import polars as pl
 
-from collectors.bill_cur2 import FACTS, FIGURES, NEEDS, TOLD_BY, tag_key
+from collectors.bill_cur2 import FACTS, FIGURES, KIND_NEEDS, NEEDS, TOLD_BY, tag_key
 from collectors.bill_dialect import Dialect, Header, columns_as_json
 
 _TAGS = ("resourceTags/", "resource_tags_")
@@ -36,6 +36,7 @@ CUR_LEGACY = Dialect(
     facts={**FACTS, "tags": _tags},
     figures=FIGURES,
     told_by=TOLD_BY,
+    kind_needs=KIND_NEEDS,
     marked=lambda names: any("/" in name or name.startswith(_TAGS) for name in names),
     rename=snake,
 )

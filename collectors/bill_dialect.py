@@ -82,6 +82,8 @@ class Dialect:
     """Tells versions with the same needs apart, by the file's own names."""
     told_by: Mapping[str, str] = field(default_factory=dict[str, str])
     """For messages: the column that chiefly decides what an expression gives."""
+    kind_needs: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """By kind of line, as the column that tells the category has it: columns that a file with such lines needs too."""
     rename: Callable[[str], str] = str
     """The name that the table uses for a column of the file."""
 
@@ -93,6 +95,11 @@ class Dialect:
     def fits(self, names: Sequence[str]) -> bool:
         """Whether a file with these columns is of this dialect."""
         return not self.missing(names) and self.marked(names)
+
+    def missing_by_kind(self, header: Header) -> dict[str, list[str]]:
+        """Kinds of lines that a file with these columns may not have, with the columns that they lack."""
+        lacks = {kind: [name for name in names if not header.has(name)] for kind, names in self.kind_needs.items()}
+        return {kind: names for kind, names in lacks.items() if names}
 
     def fact_columns(self, header: Header) -> list[pl.Expr]:
         """One expression for each of :data:`FACTS`, over a frame with the table's names."""

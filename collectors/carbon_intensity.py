@@ -72,6 +72,30 @@ def load_series(path: Path) -> tuple[HourIntensity, ...]:
     return tuple(rows)
 
 
+class SeriesFile:
+    """A series of hours that others write, and add to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def read(self) -> tuple[HourIntensity, ...]:
+        """Its hours; raises as :func:`load_series`."""
+        self._seen = self._look()
+        return load_series(self._path)
+
+    def read_if_changed(self) -> tuple[HourIntensity, ...] | None:
+        """Its hours; ``None``: it is as it was when it was last read, or refused. Raises as :func:`load_series`."""
+        return None if self._look() == self._seen else self.read()
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterable[tuple[int, dict[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:

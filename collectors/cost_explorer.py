@@ -32,9 +32,19 @@ class CostExplorer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """On requests, in a UTC day so far."""
+
+    requests: int
+    most: int
+    """So many are allowed."""
+    cost_usd: Decimal
+
+
 @dataclass(slots=True)
 class RequestBudget:
-    """Counts the requests of a UTC day, across restarts."""
+    """Counts the requests of a UTC day, across restarts, in a file whose directory is made where there is none."""
 
     path: Path
     most: int
@@ -53,6 +63,11 @@ class RequestBudget:
         """What today's requests cost."""
         return self.requests() * self.usd_per_request
 
+    def spent(self) -> Spent:
+        """All of it, at one instant."""
+        requests = self.requests()
+        return Spent(requests, self.most, requests * self.usd_per_request)
+
     def take(self) -> None:
         """One more, written down before it is sent.
 
@@ -68,6 +83,7 @@ class RequestBudget:
         text = json.dumps({"day": self._today(), "requests": used + 1})
         fresh = self.path.with_suffix(".new")
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             fresh.write_text(text, encoding="utf-8")
             os.replace(fresh, self.path)  # noqa: PTH105  (Path.replace hides that it is one step)
         except OSError as error:

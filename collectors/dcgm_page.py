@@ -18,6 +18,7 @@ from collectors.clock import NS_PER_SECOND, Clock
 from collectors.errors import Misconfigured, Unavailable
 from collectors.openmetrics import PageRefused, Sample, parse_mapped, read_page
 from collectors.readings import Activity, DeviceSweep, GpuReading, Links, Memory
+from collectors.web_address import masked
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 """Cap of a page: fifty times that of 16 devices with 7 MIG instances each."""
@@ -202,12 +203,15 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = usable and "@" not in parts.netloc
     except ValueError:
         usable = False
     else:
         if usable:
             return parts
-    raise Misconfigured(f"the address of a dcgm-exporter's page is {url!r}: it has to be http://HOST:PORT/metrics")
+    raise Misconfigured(
+        f"the address of a dcgm-exporter's page is {masked(url)!r}: it has to be http://HOST:PORT/metrics"
+    )
 
 
 def _connect(parts: SplitResult) -> http.client.HTTPConnection:

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from collectors.errors import Misconfigured, SourceError, Unavailable
 from collectors.kube_json import JsonObject
+from collectors.timed_http import connection_until
 
 AT_ONCE = 64
 """Agents asked at the same time."""
@@ -27,6 +28,12 @@ SECONDS = 15.0
 MOST_BYTES = 256 * 1024 * 1024
 """Fourteen days of a node with 56 MIG instances and a hundred holders are a tenth of this."""
 _CHUNK = 1 << 20
+_OUT_OF_DATE = "renew the agent's server.tls_cert_file, or set this machine's clock"
+_OTHER_NAME = (
+    "give the agent one that bears the host of its address (subjectAltName), or ask it by a name that it bears"
+)
+_REMEDIES = {9: _OUT_OF_DATE, 10: _OUT_OF_DATE, 62: _OTHER_NAME, 64: _OTHER_NAME}
+"""By OpenSSL's ``X509_V_ERR`` codes: not yet valid, expired, another host, another IP address."""
 
 T = TypeVar("T")
 
@@ -119,7 +126,8 @@ class JournalPull:
     def _each(
         self, asked: Sequence[tuple[AgentAddress, str, Callable[[AgentAddress, bytes], T]]], at_once: int | None
     ) -> Iterator[T | Silent]:
-        headers, context = self._headers(), self._context()
+        headers = self._headers()
+        context = self._context(needed=any(address.url.lower().startswith("https:") for address, *_ in asked))
         waiting: set[Future[T | Silent]] = set()
         most = min(at_once or self._at_once, self._at_once)
 
@@ -127,10 +135,11 @@ class JournalPull:
             try:
                 return read(address, self._fetch(address, path, headers, context))
             except (OSError, http.client.HTTPException) as error:
-                why = str(error) or type(error).__name__
-                return Silent(address, f"does not answer ({why}): does the agent run there?")
+                return Silent(address, _no_answer(error))
             except SourceError as error:
                 return Silent(address, str(error))
+            except ValueError as error:
+                return Silent(address, f"is no address that can be asked ({error}): write http://HOST:PORT")
 
         with ThreadPoolExecutor(most, thread_name_prefix="pull") as pool:
             for each in asked:
@@ -149,26 +158,21 @@ class JournalPull:
         parts = urlsplit(address.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Misconfigured("is no address: write http://HOST:PORT or https://HOST:PORT")
-        ends = time.monotonic() + self._seconds
-        connection = (
-            http.client.HTTPSConnection(parts.hostname, parts.port, timeout=self._seconds, context=context)
-            if parts.scheme == "https"
-            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=self._seconds)
-        )
-        with closing(connection):
-            connection.request("GET", f"{parts.path.rstrip('/')}{path}", headers=headers)
-            with connection.getresponse() as response:
-                _check(response.status)
-                return self._body(response, ends)
+        try:
+            with closing(connection_until(time.monotonic() + self._seconds, parts, context)) as connection:
+                connection.request("GET", f"{parts.path.rstrip('/')}{path}", headers=headers)
+                with connection.getresponse() as response:
+                    _check(response.status)
+                    return self._body(response)
+        except TimeoutError as error:
+            raise TimeoutError(f"no whole answer within {self._seconds:g} s") from error
 
-    def _body(self, response: http.client.HTTPResponse, ends: float) -> bytes:
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
         body = bytearray()
         while chunk := response.read1(_CHUNK):
             body += chunk
             if len(body) > self._most_bytes:
                 raise Unavailable(f"answered more than {self._most_bytes} bytes: it was given up")
-            if time.monotonic() > ends:
-                raise TimeoutError(f"no whole answer within {self._seconds:g} s")
         if response.length:
             raise http.client.IncompleteRead(bytes(body), response.length)
         return bytes(body)
@@ -181,9 +185,9 @@ class JournalPull:
         except OSError as error:
             raise Misconfigured(f"the agents' token {self._token_file} cannot be read: {error.strerror}") from error
 
-    def _context(self) -> ssl.SSLContext | None:
+    def _context(self, *, needed: bool) -> ssl.SSLContext | None:
         if self._ca_file is None:
-            return None
+            return ssl.create_default_context() if needed else None
         try:
             return ssl.create_default_context(cafile=str(self._ca_file))
         except OSError as error:
@@ -229,6 +233,15 @@ def _state(address: AgentAddress, body: bytes) -> State:
             "that node, or mend its address"
         )
     return State(address, state)
+
+
+def _no_answer(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        remedy = _REMEDIES.get(error.verify_code, "set controller.agents.ca_file to what the agents' are signed with")
+        return f"shows a certificate that is not accepted ({error.verify_message.rstrip('.')}): {remedy}"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        return f"speaks no TLS that we know ({error.reason}): is it http:// where its address says https://?"
+    return f"does not answer ({str(error) or type(error).__name__}): does the agent run there?"
 
 
 def _check(status: int) -> None:

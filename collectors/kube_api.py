@@ -133,6 +133,17 @@ class KubeApi:
         whole = f"{path}/{subresource}" if subresource else path
         return self._send("patch", whole, _query(fieldManager=FIELD_MANAGER), body)
 
+    def delete(self, path: str, uid: str, version: str) -> None:
+        """Delete one object if it still is that one, and stands at that resourceVersion.
+
+        Raises:
+            Conflict: it is another one, or at another version.
+            Unavailable: as :meth:`get`; it may have been deleted all the same.
+            Unsupported: there is no such object.
+        """
+        only = {"uid": uid, "resourceVersion": version}
+        self._send("delete", path, "", {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": only})
+
     def list(
         self,
         resource: Resource,

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from collectors.errors import Misconfigured, Unavailable
+from collectors.web_address import masked
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MOST_TOKEN_BYTES = 65_536
@@ -34,8 +35,10 @@ class KubeEndpoint:
             Misconfigured: the URL is none.
         """
         parts = urlsplit(self.base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
-            raise Misconfigured(f"Kubernetes API server is {self.base_url!r}; it has to be like https://10.0.0.1:443")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in parts.netloc:
+            raise Misconfigured(
+                f"Kubernetes API server is {masked(self.base_url)!r}; it has to be like https://10.0.0.1:443"
+            )
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> KubeEndpoint:

@@ -112,4 +112,4 @@ class Failure:
 def _verbs(verb: str, resource: str) -> str:
     if resource == "leases":
         return "the verbs get, create and update"
-    return f"the verb {verb}" if verb in {"create", "patch"} else "the verbs get, list and watch"
+    return f"the verb {verb}" if verb in {"create", "patch", "delete"} else "the verbs get, list and watch"

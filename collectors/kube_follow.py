@@ -26,6 +26,8 @@ _Taken_contra = TypeVar("_Taken_contra", contravariant=True)
 
 WATCH_SECONDS = 240
 """Least length of a watch; up to a quarter more is added, so that a fleet's agents do not return together."""
+_MUTE_PART = 0.9
+"""The silence is counted from before a watch is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Habits:
     """A watch on which something was heard breaks off after so long without a word; bookmarks come each minute."""
     mute_seconds: float | None = None
     """As ``silent_seconds`` where nothing was heard yet: old servers send no bookmark of what never changed for a
-    while."""
+    while. After so long a silence it is listed again, since a watch may open and never speak."""
     refused_seconds: float = 0.0
     """Least wait after a missing right, which only a person gives."""
     ends: bool = False
@@ -150,9 +152,18 @@ class Follower(Generic[T]):
             self._version = None
             self._note(error)
         except SourceError as error:
+            if self._was_mute():
+                self._version = None
             self._note(error)
             return self._pause_seconds(error)
         return self._backoff.next_seconds()
+
+    def _was_mute(self) -> bool:
+        """Whether nothing came for about as long as a mute watch is kept: opening one proves nothing, a list does."""
+        mute, heard_ns = self._habits.mute_seconds, self.state.heard_ns
+        if mute is None or heard_ns is None:
+            return False
+        return self._clock.monotonic_ns() - heard_ns >= int(mute * _MUTE_PART * NS_PER_SECOND)
 
     def _pause_seconds(self, error: SourceError) -> float:
         if isinstance(error, Unsupported) and self._habits.ends:

@@ -1,9 +1,10 @@
 """The workload behind a pod, by its owner reference, labels and name alone: no call is made for it.
 
 Owns the table of labels by which operators mark their pods. Must never guess: where the name does not tell that a
-ReplicaSet has a Deployment or a Job a CronJob, the owner itself is the workload.
+ReplicaSet has a Deployment, a Job a CronJob or a RayCluster a RayService, the owner itself is the workload.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -32,10 +33,11 @@ _TRAINING_OPERATOR = "training.kubeflow.org/operator-name"
 _TEMPLATE_HASH = "pod-template-hash"
 _ROLLOUT_HASH = "rollouts-pod-template-hash"
 
+RAY_CLUSTER_LABEL = "ray.io/cluster"
 _MARKS: Mapping[str, str] = MappingProxyType(
     {
         "leaderworkerset.sigs.k8s.io/name": "LeaderWorkerSet",
-        "ray.io/cluster": "RayCluster",
+        RAY_CLUSTER_LABEL: "RayCluster",
         "jobset.sigs.k8s.io/jobset-name": "JobSet",
         "serving.kserve.io/inferenceservice": "InferenceService",
         "notebook-name": "Notebook",
@@ -49,16 +51,21 @@ _TRAINING_KINDS: Mapping[str, str] = MappingProxyType(
 
 _RAY_KIND, _RAY_NAME = "ray.io/originated-from-crd", "ray.io/originated-from-cr-name"
 """What a Ray cluster was made for, such as a RayJob, where the pods bear it."""
+_RAY_SERVES = "ray.io/serve"
+"""KubeRay gives it to the pods of a RayService's clusters, and to no others."""
+_RAY_MADE = re.compile(r"(?P<of>.+?)(?:-raycluster)?-[bcdfghjklmnpqrstvwxz2456789]{5}")
+"""A RayCluster whose name KubeRay made, of a RayService or RayJob."""
 _RUN_KINDS = frozenset({*_TRAINING_KINDS.values(), "TrainingJob", "JobSet", "Job"})
 
 WORKLOAD_LABELS = frozenset(
-    {*_MARKS, _RAY_KIND, _RAY_NAME, _TRAINING_JOB, _TRAINING_OPERATOR, _TEMPLATE_HASH, _ROLLOUT_HASH}
+    {*_MARKS, _RAY_KIND, _RAY_NAME, _RAY_SERVES, _TRAINING_JOB, _TRAINING_OPERATOR, _TEMPLATE_HASH, _ROLLOUT_HASH}
 )
 """The labels that :func:`workload_of` and :func:`run_of` look at."""
 
 _CRONJOB_DIGITS = 8
-_CRONJOB_MINUTES = range(25_000_000, 50_000_000)
-"""Minutes since 1970 that a CronJob's controller appends: from 2017 to 2065. A date such as 20260131 is none."""
+_CRONJOB_MINUTES = range(28_400_000, 42_080_000)
+"""Minutes since 1970 that a CronJob's controller appends: from 2024 to 2049. A date such as 20260131 is none, nor is
+28112026; of those that are written so the last three days of a month cannot be told from minutes."""
 
 
 def workload_of(pod_name: str, owner: Owner | None, labels: Mapping[str, str], node: str = "") -> Workload:
@@ -102,7 +109,7 @@ def run_of(workload: Workload, owner: Owner | None, labels: Mapping[str, str]) -
 def _by_label(owner: Owner | None, labels: Mapping[str, str]) -> Workload | None:
     for label, marked in _MARKS.items():
         if labels.get(label):
-            return Workload(marked, labels[label])
+            return _of_ray(labels) if label == RAY_CLUSTER_LABEL else Workload(marked, labels[label])
     if not labels.get(_TRAINING_JOB):
         return None
     if owner is not None and owner.kind.lower() in _TRAINING_KINDS:
@@ -111,6 +118,15 @@ def _by_label(owner: Owner | None, labels: Mapping[str, str]) -> Workload | None
     operator = labels.get(_TRAINING_OPERATOR, "").partition("-")[0]
     kind = _TRAINING_KINDS.get(operator) or _TRAINING_KINDS.get(f"{operator}job")
     return Workload(kind or "TrainingJob", labels[_TRAINING_JOB])
+
+
+def _of_ray(labels: Mapping[str, str]) -> Workload:
+    """A RayService makes a new cluster for each upgrade; what is deployed is the service."""
+    if labels.get(_RAY_KIND) == "RayService" and labels.get(_RAY_NAME):
+        return Workload("RayService", labels[_RAY_NAME])
+    cluster = labels[RAY_CLUSTER_LABEL]
+    made = _RAY_MADE.fullmatch(cluster) if _RAY_SERVES in labels else None
+    return Workload("RayCluster", cluster) if made is None else Workload("RayService", made["of"])
 
 
 def _of_replica_set(owner: Owner, labels: Mapping[str, str]) -> Workload:

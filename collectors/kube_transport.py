@@ -31,7 +31,7 @@ IDLE_SECONDS = 5.0
 KEPT_SECONDS = 60.0
 """Nor is one of this age: certificates are renewed, and load is to move to servers that were added."""
 _MOST_KEPT = 16
-_METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH"}
+_METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 _CONTENT_TYPES = {"patch": "application/merge-patch+json"}
 _CHUNK_BYTES = 65_536
 _MOST_ERROR_BYTES = 65_536

@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 from collectors.errors import Misconfigured, Unavailable
 from collectors.prometheus_settings import PrometheusSettings
+from collectors.timed_http import connection_until
 
 TRIES = 3
 PAUSE_SECONDS = 2.0
@@ -26,6 +27,10 @@ MOST_BYTES = 512 * 1024 * 1024
 _CHUNK = 1 << 20
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _MOST_REASON = 300
+
+
+class QueryRefused(Unavailable):
+    """It answers, but not this query, or not whole; another may have its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ class PrometheusApi:
             at: Unix seconds.
 
         Raises:
-            Unavailable: no answer, a refusal, or a partial one, after some tries; the message has the remedy.
+            QueryRefused: a refusal of this query, or a partial answer.
+            Unavailable: no answer after some tries; the message has the remedy.
             Misconfigured: it lets us not in, or a secret's file cannot be read.
         """
         reason = ""
@@ -91,17 +97,15 @@ class PrometheusApi:
     def _post(self, form: str) -> tuple[int, bytes]:
         parts = urlsplit(self._url)
         seconds = self._settings.timeout_seconds
-        ends = time.monotonic() + seconds
-        host = parts.hostname or ""
-        connection = (
-            http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=self._context())
-            if parts.scheme == "https"
-            else http.client.HTTPConnection(host, parts.port, timeout=seconds)
-        )
-        with closing(connection):
-            connection.request("POST", f"{parts.path}/api/v1/query", form, self._headers())
-            with connection.getresponse() as response:
-                return response.status, _body(response, ends)
+        context = self._context() if parts.scheme == "https" else None
+        headers = self._headers()
+        try:
+            with closing(connection_until(time.monotonic() + seconds, parts, context)) as connection:
+                connection.request("POST", f"{parts.path}/api/v1/query", form, headers)
+                with connection.getresponse() as response:
+                    return response.status, _body(response)
+        except TimeoutError as error:
+            raise TimeoutError(f"no whole answer within {seconds:g} s") from error
 
     def _headers(self) -> dict[str, str]:
         settings = self._settings
@@ -115,11 +119,10 @@ class PrometheusApi:
             headers["X-Scope-OrgID"] = settings.tenant
         return headers
 
-    def _context(self) -> ssl.SSLContext | None:
-        if self._settings.ca_file is None:
-            return None
+    def _context(self) -> ssl.SSLContext:
+        file = self._settings.ca_file
         try:
-            return ssl.create_default_context(cafile=str(self._settings.ca_file))
+            return ssl.create_default_context(cafile=None if file is None else str(file))
         except OSError as error:
             raise Misconfigured(f"prometheus.ca_file {self._settings.ca_file} cannot be read: {error}") from error
 
@@ -128,10 +131,10 @@ class PrometheusApi:
             said = cast("dict[str, Any]", json.loads(body))
             if said["status"] != "success":
                 reason = str(said.get("error", ""))[:_MOST_REASON]
-                raise Unavailable(f"{self._url} answers {status} to {expression[:_MOST_REASON]}: {reason}")
+                raise QueryRefused(f"{self._url} answers {status} to {expression[:_MOST_REASON]}: {reason}")
             if said.get("warnings") or said.get("isPartial"):
                 told = "; ".join(str(each) for each in said.get("warnings") or ["isPartial"])[:_MOST_REASON]
-                raise Unavailable(f"{self._url} answers in part only ({told}): nothing is booked of it")
+                raise QueryRefused(f"{self._url} answers in part only ({told}): nothing is booked of it")
             return [_one(each) for each in said["data"]["result"]]
         except (ValueError, KeyError, TypeError) as error:
             raise Unavailable(
@@ -144,14 +147,12 @@ def _one(said: Mapping[str, Any]) -> Series:
     return Series(dict(said["metric"]), tuple((float(when), float(value)) for when, value in points))
 
 
-def _body(response: http.client.HTTPResponse, ends: float) -> bytes:
+def _body(response: http.client.HTTPResponse) -> bytes:
     body = bytearray()
     while chunk := response.read1(_CHUNK):
         body += chunk
         if len(body) > MOST_BYTES:
-            raise Unavailable(f"an answer of more than {MOST_BYTES} bytes was given up; ask for fewer nodes at once")
-        if time.monotonic() > ends:
-            raise TimeoutError("no whole answer in time")
+            raise QueryRefused(f"an answer of more than {MOST_BYTES} bytes was given up; ask for fewer nodes at once")
     if response.length:
         raise http.client.IncompleteRead(bytes(body), response.length)
     return bytes(body)

@@ -1,9 +1,9 @@
 """Settings of a Prometheus HTTP API: Prometheus, Mimir, Thanos, VictoriaMetrics."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from collectors.setting import BaseModel, ConfigDict, Field, field_validator, model_validator
+from collectors.web_address import web_address
 
 
 class PrometheusSettings(BaseModel):
@@ -31,12 +31,8 @@ class PrometheusSettings(BaseModel):
     def _is_url(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("allowed: an http or https address, such as http://prometheus:9090, or null")
-        if "@" in parts.netloc:
-            raise ValueError("allowed: an address without a password in it; set username and password_file")
-        return url.rstrip("/")
+        such_as, instead = "http://prometheus:9090, or null", "set username and password_file, or token_file"
+        return web_address(url, such_as=such_as, instead=instead).rstrip("/")
 
     @model_validator(mode="after")
     def _one_way_in(self) -> "PrometheusSettings":

@@ -5,20 +5,18 @@ credentials, and asks for no compression: on one node it would only cost CPU on 
 """
 
 import http.client
-import socket
 import ssl
 import time
 import urllib.parse
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from collectors.errors import Misconfigured, Unavailable
 from collectors.openmetrics import MAX_PAGE_BYTES, PageRefused, read_page
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer as _Buffer
+from collectors.timed_http import connection_until
+from collectors.web_address import masked
 
 FETCH_SECONDS = 2.0
 """Default limit of a whole fetch, connection included."""
@@ -59,7 +57,7 @@ def split_url(url: str) -> urllib.parse.SplitResult:
     else:
         if usable:
             return parts
-    raise Misconfigured(f"the address of a metrics page is {url!r}: it has to be http://HOST:PORT/PATH")
+    raise Misconfigured(f"the address of a metrics page is {masked(url)!r}: it has to be http://HOST:PORT/PATH")
 
 
 def fetch_page(url: str, *, timeout_seconds: float = FETCH_SECONDS, max_bytes: int = MAX_PAGE_BYTES) -> FetchedPage:
@@ -116,82 +114,9 @@ def _check(response: http.client.HTTPResponse, url: str) -> None:
 
 
 def _connection(parts: urllib.parse.SplitResult, ends: float) -> http.client.HTTPConnection:
-    host = parts.hostname or ""
     if parts.scheme == "http":
-        return _Connection(host, parts.port, ends)
+        return connection_until(ends, parts, None)
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.sslsocket_class = _TlsSocket
-    return _TlsConnection(host, parts.port, ends, context)
-
-
-def _left(ends: float) -> float:
-    """Seconds to ``ends``, by the monotonic clock.
-
-    Raises:
-        TimeoutError: there are none.
-    """
-    left = ends - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-class _Socket(socket.socket):
-    """Receives until ``ends`` and no longer: a socket's own timeout begins anew with each byte."""
-
-    ends = 0.0
-
-    def recv_into(self, buffer: "_Buffer", nbytes: int = 0, flags: int = 0) -> int:
-        """At most what fits into ``buffer``."""
-        self.settimeout(_left(self.ends))
-        return super().recv_into(buffer, nbytes, flags)
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """The same behind TLS."""
-
-    ends = 0.0
-
-    def recv_into(self, buffer: "_Buffer", nbytes: int | None = None, flags: int = 0) -> int:
-        """At most what fits into ``buffer``."""
-        self.settimeout(_left(self.ends))
-        return super().recv_into(buffer, nbytes, flags)
-
-
-def _connected(host: str, port: int, ends: float) -> _Socket:
-    plain = socket.create_connection((host, port), _left(ends))
-    timed = _Socket(plain.family, plain.type, plain.proto, plain.detach())
-    timed.ends = ends
-    timed.settimeout(max(0.0, ends - time.monotonic()))
-    timed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return timed
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection that ends at a given time."""
-
-    def __init__(self, host: str, port: int | None, ends: float) -> None:
-        super().__init__(host, port)
-        self._ends = ends
-
-    def connect(self) -> None:
-        """Connect."""
-        self.sock = _connected(self.host, self.port, self._ends)
-
-
-class _TlsConnection(http.client.HTTPSConnection):
-    """The same over TLS."""
-
-    def __init__(self, host: str, port: int | None, ends: float, context: ssl.SSLContext) -> None:
-        super().__init__(host, port, context=context)
-        self._tls = context
-        self._ends = ends
-
-    def connect(self) -> None:
-        """Connect and shake hands."""
-        sock = self._tls.wrap_socket(_connected(self.host, self.port, self._ends), server_hostname=self.host)
-        if isinstance(sock, _TlsSocket):
-            sock.ends = self._ends
-        self.sock = sock
+    return connection_until(ends, parts, context)

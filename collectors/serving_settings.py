@@ -7,6 +7,7 @@ from collectors.openmetrics import MAX_PAGE_BYTES, MAX_SAMPLES
 from collectors.serving_engines import EngineName, WorkKind
 from collectors.serving_fetch import split_url
 from collectors.setting import BaseModel, ConfigDict, Field, field_validator, model_validator
+from collectors.web_address import web_address
 
 
 class HolderSelector(BaseModel):
@@ -64,6 +65,8 @@ class StaticTarget(BaseModel):
     @field_validator("url")
     @classmethod
     def _http(cls, url: str) -> str:
+        instead = "let this node read the page without credentials"
+        web_address(url, such_as="http://HOST:PORT/PATH", instead=instead)
         try:
             split_url(url)
         except Misconfigured as error:

