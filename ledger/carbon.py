@@ -4,21 +4,27 @@ Owns the arithmetic, after the Software Carbon Intensity specification 1.1: ``E 
 and ``M = TE x TiR/EL x RR/ToR``. Must never give 0 for what is not known: no energy or no intensity is no figure.
 """
 
+import logging
 import re
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
 import polars as pl
 from polars.datatypes import DataTypeClass
 
-from collectors.carbon_intensity import HourIntensity, RegionIntensity, load, load_series
+from collectors.carbon_intensity import HourIntensity, RegionIntensity, SeriesFile, load
+from collectors.errors import Misconfigured
 from collectors.gpu_model import canonical_model
 from ledger.apportion_frame import half_even
 from ledger.carbon_settings import CarbonSettings, Embodied, Place
 from ledger.tables import TIME, Columns
+
+_log = logging.getLogger(__name__)
 
 MJ_PER_KWH = 3_600_000_000
 NS_PER_YEAR = 365 * 24 * 3600 * 1_000_000_000
@@ -29,20 +35,22 @@ _CENTI = 100
 
 ROW = ("hour_utc", "node", "instance_id", "gpu_uuid", "mig", "holder_kind", "holder", "account", "method")
 """What a figure of carbon stands for; prices and charges do not split it."""
-_DEVICE = ("hour_utc", "node", "instance_id", "gpu_uuid")
+DEVICE_HOUR = ("hour_utc", "node", "instance_id", "gpu_uuid")
 _PLACE = ("provider", "region", "zone", "cluster", "node")
 _KIND = ("hour_utc", *_PLACE, "gpu_model")
 """What decides intensity and embodied share."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Carbon:
-    """What is known of intensities, read once."""
+    """What is known of intensities."""
 
     settings: CarbonSettings
     table: Sequence[RegionIntensity]
-    series: Sequence[Sequence[HourIntensity]] = ()
+    series: list[Sequence[HourIntensity]] = field(default_factory=list[Sequence[HourIntensity]])
     """One for each line of ``settings.series``."""
+    files: Sequence[SeriesFile] = ()
+    """Where they are read from."""
 
     @classmethod
     def read(cls, settings: CarbonSettings, root: Path = Path()) -> Self:
@@ -51,7 +59,26 @@ class Carbon:
         Raises:
             Misconfigured: a file is not there or is malformed; the message names line and column.
         """
-        return cls(settings, load(), [load_series(root / line.file) for line in settings.series])
+        files = [SeriesFile(root / line.file) for line in settings.series]
+        return cls(settings, load(), [file.read() for file in files], files)
+
+    def refresh(self) -> None:
+        """Read the series again whose files changed; of one that cannot be read the former figures stand, with a
+        warning.
+        """
+        for place, file in enumerate(self.files):
+            try:
+                self.series[place] = file.read_if_changed() or self.series[place]
+            except Misconfigured as error:
+                _log.warning("%s; what it said before still counts", error)
+
+    def days(self) -> dict[str, str]:
+        """A digest of what the series say of each day, by its ISO date."""
+        said: defaultdict[str, list[str]] = defaultdict(list)
+        for place, hours in enumerate(self.series):
+            for hour in sorted(hours, key=lambda hour: hour.hour_utc):
+                said[hour.hour_utc.date().isoformat()].append(f"{place} {hour.hour_utc:%H} {hour.mg_per_kwh}")
+        return {day: sha256("\n".join(lines).encode()).hexdigest()[:16] for day, lines in said.items()}
 
 
 def with_carbon(cost: pl.LazyFrame, usage: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:
@@ -67,7 +94,9 @@ def with_carbon(cost: pl.LazyFrame, usage: pl.LazyFrame, carbon: Carbon) -> pl.L
         usage: rows of the table ``usage`` of at least the same hours.
         carbon: intensities and settings.
     """
-    rows = cost.collect()
+    rows, figures = cost.collect(), _figures(usage, carbon)
+    if rows.select(ROW).equals(figures.select(ROW)):
+        return rows.with_columns(figures.select(list(_FILLED))).lazy()
     order = ("charge", "billing_account", "stack_layer", "price_id")
     firsts = (
         rows.lazy()
@@ -75,11 +104,11 @@ def with_carbon(cost: pl.LazyFrame, usage: pl.LazyFrame, carbon: Carbon) -> pl.L
             pl.int_range(pl.len()).alias("_index"), *ROW, pl.col("list_nano_usd").is_null().alias("_unpriced"), *order
         )
         .sort(*ROW, "_unpriced", *order)
-        .filter(_begins(ROW))
+        .filter(is_first(ROW))
         .select("_index", *ROW)
         .collect()
     )
-    filled = _beside(firsts, _figures(usage, carbon))
+    filled = firsts.join(figures, on=ROW, how="inner")
     taken = pl.repeat(None, rows.height, dtype=pl.Int64, eager=True)
     taken.scatter(filled["_index"], pl.int_range(filled.height, eager=True))
     return rows.lazy().with_columns(filled[name].gather(taken).alias(name) for name in _FILLED)
@@ -88,81 +117,97 @@ def with_carbon(cost: pl.LazyFrame, usage: pl.LazyFrame, carbon: Carbon) -> pl.L
 _FILLED: Columns = {"carbon_ug": pl.Int64, "embodied_ug": pl.Int64, "intensity": pl.String}
 
 
-def _beside(firsts: pl.DataFrame, figures: pl.DataFrame) -> pl.DataFrame:
-    """The figures of each row of cost; those that stand for the same rows in the same order need no search."""
-    if firsts.select(ROW).equals(figures.select(ROW)):
-        return firsts.hstack(figures.select(list(_FILLED)))
-    return firsts.join(figures, on=ROW, how="inner")
-
-
 def _figures(usage: pl.LazyFrame, carbon: Carbon) -> pl.DataFrame:
     """One row for each :data:`ROW`, with the three columns, in the order of :data:`ROW`."""
-    rows = (
-        usage.select(*dict.fromkeys((*ROW, *_KIND)), "energy_mj", "gpu_ns")
-        .sort(ROW)
-        .with_columns(
-            _begins(ROW).cum_sum().set_sorted().alias("_row"),
-            _begins(_DEVICE).cum_sum().set_sorted().alias("_hour"),
-            pl.struct(_KIND).rle_id().set_sorted().alias("_kind"),
-        )
-        .collect()
+    rows = in_order(usage.select(*dict.fromkeys((*ROW, *_KIND)), "energy_mj", "gpu_ns").collect())
+    begins = rows.select(is_first(DEVICE_HOUR)).to_series()
+    hour = begins.cum_sum().cast(pl.Int64) - 1
+    kinds_of = rows.filter(begins).select(_KIND)
+    kind = kinds_of.select(pl.struct(_KIND).rle_id()).to_series()
+    known = _known(kinds_of, carbon).select(pl.all().gather(kind))
+    carbon_ug = parts(rows["energy_mj"], hour, known, ("_factor", "_divisor"))
+    embodied_ug = parts(rows["gpu_ns"], hour, known, ("_ug", "_life_ns"))
+    said = known["_said"].gather(hour)
+    return rows.select(
+        *ROW,
+        carbon_ug.alias("carbon_ug"),
+        embodied_ug.alias("embodied_ug"),
+        pl.when(carbon_ug.is_not_null()).then(said).alias("intensity"),
     )
-    kinds = rows.lazy().group_by("_kind").agg(pl.col(_KIND).first()).sort("_kind")
+
+
+def _known(kinds_of: pl.DataFrame, carbon: Carbon) -> pl.DataFrame:
+    """Of each run of :data:`_KIND`: ``_said``, micrograms for energy and for time, each as a fraction."""
+    kinds = kinds_of.filter(is_first(_KIND)).lazy().with_row_index("_kind")
     kinds = _with_embodied(_with_intensity(kinds, carbon), carbon.settings.embodied)
     # (mJ / mJ per kWh) x mg per kWh x 1000 ug per mg, with PUE and ratio in thousandths
     factor = pl.col("_mg") * pl.col("_pue") * (_MILLI + _thousandths(carbon.settings.host_ratio))
-    known = kinds.with_columns(
-        factor.alias("_factor"), pl.lit(MJ_PER_KWH * _MILLI, pl.Int128).alias("_divisor")
-    ).select("_kind", "_said", "_factor", "_divisor", "_ug", "_life_ns")
-    summed = _summed(rows).lazy().join(known, on="_kind", how="left", maintain_order="left")
-    of_energy = _with_shares(summed, "_mj", "_factor", "_divisor", into="carbon_ug")
-    return (
-        _with_shares(of_energy, "_ns", "_ug", "_life_ns", into="embodied_ug")
-        .select(
-            *ROW,
-            "carbon_ug",
-            "embodied_ug",
-            pl.when(pl.col("carbon_ug").is_not_null()).then("_said").alias("intensity"),
-        )
-        .collect()
-    )
+    divisor = pl.lit(MJ_PER_KWH * _MILLI, pl.Int128)
+    figures = kinds.with_columns(factor.alias("_factor"), divisor.alias("_divisor")).sort("_kind")
+    return figures.select("_said", "_factor", "_divisor", "_ug", "_life_ns").collect()
 
 
-def _summed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows that differ in their energy's method or their price only, as one: ``_mj`` (null: none known) and ``_ns``."""
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sorted by :data:`ROW`; rows that differ in their energy's method or their price only are one."""
+    if _is_in_order(rows):
+        return rows
+    rows = rows.sort(ROW)
     mj, ns = pl.col("energy_mj").cast(pl.Int128), pl.col("gpu_ns").cast(pl.Int128)
-    names = (*ROW, "_hour", "_kind")
-    if rows.is_empty() or rows["_row"][-1] == rows.height:
-        return rows.select(*names, mj.alias("_mj"), ns.alias("_ns"))
-    summed = pl.when(mj.count() > 0).then(mj.sum()).alias("_mj"), ns.sum().alias("_ns")
-    return rows.group_by("_row", maintain_order=True).agg(pl.col(names).first(), *summed).drop("_row")
+    summed = pl.when(mj.count() > 0).then(mj.sum()).alias("energy_mj"), ns.sum().alias("gpu_ns")
+    others = [name for name in rows.columns if name not in {"energy_mj", "gpu_ns"}]
+    same = rows.group_by(is_first(ROW).cum_sum().alias("_row"), maintain_order=True)
+    return same.agg(pl.col(others).first(), *summed).drop("_row")
 
 
-def _begins(columns: Sequence[str]) -> pl.Expr:
+def _is_in_order(rows: pl.DataFrame) -> bool:
+    """Whether each row comes after the one before it by :data:`ROW`; a check costs a small part of a sort."""
+    if rows.select(pl.any_horizontal(pl.col(ROW).null_count() > 0)).item():
+        return False
+    after = pl.lit(value=False)
+    for name in reversed(ROW):
+        before = pl.col(name).shift(1)
+        after = (pl.col(name) > before) | ((pl.col(name) == before) & after)
+    return bool(rows.select(after.slice(1).all()).item())
+
+
+def is_first(columns: Sequence[str]) -> pl.Expr:
     """Whether a row is the first with its values, in rows that are sorted by them."""
     return pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in columns) | (
         pl.int_range(pl.len()) == 0
     )
 
 
-def _with_shares(rows: pl.LazyFrame, amount: str, factor: str, divisor: str, *, into: str) -> pl.LazyFrame:
-    """With each row's part of its device's hour, which is rounded once: what the sum up to it comes to, less that
-    before it.
+def parts(amount: pl.Series, hour: pl.Series, known: pl.DataFrame, fraction: tuple[str, str]) -> pl.Series:
+    """Each row's part of its device's hour, which is rounded once: what the sum up to it comes to, less that before it.
 
     A null amount has no part. The rows stand in their order, so the same rows always get the same parts.
+
+    Args:
+        amount: of each row.
+        hour: the number of each row's device-hour, from 0 on without a gap; rising.
+        known: a row for each device-hour.
+        fraction: the columns of ``known`` that tell what one unit of the amount comes to.
     """
-    own, upto, total, whole = (pl.col(f"_{name}") for name in ("own", "upto", "total", "whole"))
-    sum_of_all = pl.col("_sum")
-    before = pl.when(_begins(["_hour"])).then(sum_of_all - own).forward_fill()
-    part = whole * upto // total - whole * (upto - own) // total
-    return (
-        rows.with_columns(pl.col(amount).fill_null(0).alias("_own"))
-        .with_columns(own.cum_sum().alias("_sum"), own.sum().over("_hour").alias("_total"))
-        .with_columns((sum_of_all - before).alias("_upto"), (total * pl.col(factor)).alias("_whole"))
-        .with_columns(half_even(whole, pl.col(divisor)).alias("_whole"), pl.max_horizontal(total, 1).alias("_total"))
-        .with_columns(pl.when(pl.col(amount).is_not_null()).then(part).cast(pl.Int64).alias(into))
-        .drop("_own", "_sum", "_upto", "_total", "_whole")
+    if known[fraction[0]].null_count() == known.height:
+        return pl.repeat(None, len(amount), dtype=pl.Int64, eager=True)
+    own, wide = pl.col("own"), pl.Int128
+    rows = pl.DataFrame({"hour": hour, "own": amount.fill_null(0).cast(wide)})
+    hours = (
+        rows.group_by("hour", maintain_order=True)
+        .agg(own.sum().alias("total"))
+        .with_columns(top=known[fraction[0]], bottom=known[fraction[1]])
+        .select(
+            total=pl.max_horizontal("total", pl.lit(1, wide)),
+            before=pl.col("total").cum_sum() - pl.col("total"),
+            whole=half_even(pl.col("total") * pl.col("top"), pl.col("bottom")),
+        )
+        .select(pl.all().gather(hour))
     )
+    upto = (own.cum_sum() - hours["before"]) * hours["whole"] // hours["total"]
+    begins = pl.col("hour").ne_missing(pl.col("hour").shift(1))
+    share = pl.col("upto") - pl.when(begins).then(pl.lit(0, wide)).otherwise(pl.col("upto").shift(1))
+    parts = rows.with_columns(upto=upto).select(share.cast(pl.Int64)).to_series()
+    return parts.to_frame("part").select(pl.when(amount.is_not_null()).then("part")).to_series()
 
 
 def _with_intensity(rows: pl.LazyFrame, carbon: Carbon) -> pl.LazyFrame:

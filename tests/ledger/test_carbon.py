@@ -180,7 +180,7 @@ def test_two_instances_that_bore_one_name_within_the_hour_are_apart():
     assert grams(*rows) == [430, 860]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(0, 3 * 10**9), st.integers(0, NS)), min_size=1, max_size=8),
     st.integers(1, 2_000_000),
@@ -201,7 +201,7 @@ def test_the_rows_of_a_devices_hour_add_up_to_its_grams_rounded_once(amounts, mg
     assert found.get_column("embodied_ug").sum() == round(Fraction(time * grams_embodied * 10**6) / life)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.permutations(range(5)))
 def test_the_order_of_rows_decides_nothing(order):
     rows = [usage(KWH // 7 + place, holder=f"h{place}") for place in range(5)]
@@ -215,6 +215,29 @@ def test_a_year_of_a_hundred_thousand_gpus_does_not_wrap():
     found = carbon(usage(hour), intensity_g_per_kwh=[{"g_per_kwh": 1}])
     # 700 W x 8,760 h x 100,000 = 613,200,000 kWh
     assert found.get_column("carbon_ug").to_list() == [613_200_000 * 1_000_000]
+
+
+def test_a_series_that_grows_is_read_again_and_one_that_breaks_stands(tmp_path, caplog):
+    file = tmp_path / "grid.csv"
+    file.write_text("hour_utc,g_per_kwh\n2026-11-01T05:00:00Z,300\n", encoding="utf-8")
+    known = Carbon.read(CarbonSettings.model_validate({"series": [{"file": "grid.csv"}]}), tmp_path)
+    before = known.days()
+    assert list(before) == ["2026-11-01"]
+    file.write_text("hour_utc,g_per_kwh\n2026-11-01T05:00:00Z,300\n2026-11-02T05:00:00Z,12\n", encoding="utf-8")
+    known.refresh()
+    grown = known.days()
+    assert grown.pop("2026-11-02")
+    assert grown == before
+    file.write_text("hour_utc,g_per_kwh\n2026-11-01T05:00:00Z,three\n", encoding="utf-8")
+    for _ in range(2):
+        known.refresh()
+    assert len(known.series[0]) == 2
+    (warned,) = (record.getMessage() for record in caplog.records)
+    assert "grid.csv, line 2, g_per_kwh: found 'three'" in warned
+    assert warned.endswith("what it said before still counts")
+    file.unlink()
+    known.refresh()
+    assert len(known.series[0]) == 2
 
 
 def test_the_configured_series_are_read_from_the_configurations_folder(tmp_path):
