@@ -30,8 +30,8 @@ class Bills:
     """The bundled list, for which types have GPUs."""
     books: Bookkeeper
     now: Callable[[], datetime]
-    waiting: tuple[str, ...] = ()
-    """Deliveries that are not all there."""
+    waiting: tuple[str, ...] | None = None
+    """Deliveries that were not all there when the sources were looked at last; ``None``: they were not."""
     _told: frozenset[str] = field(default_factory=frozenset[str])
 
     def run(self) -> None:
@@ -42,6 +42,9 @@ class Bills:
             StoreError: the ledger cannot be written; the next run does what is left.
         """
         taken = self.intake.take(self.sources)
+        for line in sorted({*taken.waiting} - {*(self.waiting or ())}):
+            _log.info("a bill is not all there: %s", line)
+        self.waiting = tuple(taken.waiting)
         self.settle()
         self.tell(taken)
         if taken.unavailable:
@@ -59,8 +62,7 @@ class Bills:
         self.books.settle(now)
 
     def tell(self, taken: Taken) -> None:
-        """Log what is new."""
-        self.waiting = tuple(taken.waiting)
+        """Log what was booked, and what is refused for the first time."""
         for bill in taken.booked:
             _log.info("bill %s is booked", bill)
         said = frozenset(taken.refused)

@@ -1,7 +1,7 @@
 """Keeps the books: agents' hours and what else existed are booked, and cost is brought in step with the bill."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 
@@ -34,8 +34,8 @@ class Bookkeeper:
     """What the last booking of agents' hours changed."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def book(self, hours: Sequence[AgentHour], now: datetime) -> None:
-        """Book these hours alone.
+    def book(self, hours: Sequence[AgentHour], now: datetime) -> Mapping[str, str]:
+        """Book these hours alone; returns those that cannot be, to the reason.
 
         Raises:
             StoreError: nothing, or not all, could be booked.
@@ -43,6 +43,7 @@ class Bookkeeper:
         with self._lock:
             note_lifetimes(self.store, journal_lifetimes(hours))
             self.kept = self.keeper.keep(hours, since=now + _HOUR, now=now)
+            return self.kept.refused
 
     def settle(self, now: datetime, since: datetime | None = None) -> None:
         """Book what existed without an agent's word, and make cost of what a bill reached.

@@ -1,7 +1,8 @@
 """How the budgets stand, from the books: for the API and the metrics."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -11,11 +12,13 @@ from ledger.budgets import BudgetState, budget_state, days_of
 from ledger.store import Store
 from ledger.tables import COST, NODE_HOURS
 
+READ: Final = (COST, NODE_HOURS)
+"""The tables that a budget's state is made from."""
 _MONTH = timedelta(days=31)
 
 
 def budget_states(
-    store: Store, settings: BudgetSettings, now: datetime, version: int | None = None
+    store: Store, settings: BudgetSettings, now: datetime, versions: Mapping[str, int | None] | None = None
 ) -> tuple[BudgetState, ...]:
     """Each budget in the month of the last booked hour; none where nothing is booked.
 
@@ -23,20 +26,25 @@ def budget_states(
         store: the ledger.
         settings: the budgets.
         now: the time of the books.
-        version: of the table of cost; ``None``: as it is now.
+        versions: of each of :data:`READ`; ``None``: as they are now.
 
     Raises:
         StoreError: a table cannot be read.
     """
     if not settings.monthly:
         return ()
+    pinned = versions or {}
     since = now - _MONTH - timedelta(days=settings.history_days)
-    last = store.scan(NODE_HOURS).filter(pl.col("day") >= since.date()).select(pl.col("hour_utc").max())
+    last = (
+        store.scan(NODE_HOURS, pinned.get(NODE_HOURS.name))
+        .filter(pl.col("day") >= since.date())
+        .select(pl.col("hour_utc").max())
+    )
     newest = last.collect().item()
     if newest is None:
         return ()
     through = min(newest + HOUR, max(now, newest))
-    cost = store.scan(COST, version).filter(pl.col("day") >= since.date())
+    cost = store.scan(COST, pinned.get(COST.name)).filter(pl.col("day") >= since.date())
     return tuple(budget_state(budget, days_of(cost, budget, through), settings) for budget in settings.monthly)
 
 
@@ -48,10 +56,11 @@ def as_json(state: BudgetState) -> dict[str, Any]:
         "month": state.month.isoformat(),
         "state": state.state,
         "budget_nano_usd": str(state.budget_nano_usd),
-        "spent_nano_usd": str(state.spent_nano_usd),
+        "spent_nano_usd": None if state.spent_nano_usd is None else str(state.spent_nano_usd),
         "estimate_nano_usd": str(state.estimate_nano_usd),
         "spent_ratio": state.spent_ratio,
         "unbooked_days": state.unbooked_days,
+        "unpriced_days": state.unpriced_days,
         "burn_nano_usd_per_day": None if state.burn_nano_usd_per_day is None else str(state.burn_nano_usd_per_day),
         "forecast": None
         if forecast is None

@@ -1,7 +1,7 @@
 """The controller's metrics from what it knows of itself; nothing is read to answer a scrape."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 
@@ -9,12 +9,15 @@ from controller.quota_report import QuotaFacts, quota_name
 from controller.scaling.families import ScalingFamilies
 from controller.scaling.stand import ScalingStand
 from controller.status import BooksFacts, Stand, Standing
+from exporters import catalogue_agent
 from exporters import catalogue_controller as catalogue
 from exporters.exposition import Family, SeriesCache
 from exporters.metric import Metric
-from ledger.budgets import BudgetState
+from ledger.budgets import STATES, BudgetState
 from ledger.quotas import QuotaUse, TeamQuota
 
+_SIMULATED = replace(catalogue_agent.SIMULATED, of_fleet=True)
+"""The agents' word, said of the fleet."""
 Rows = list[tuple[tuple[str, ...], int | float | None]]
 
 
@@ -34,7 +37,7 @@ class ControllerFamilies:
         runs = tuple(health.runs for health in now.jobs.values())
         looked = now.facts and now.facts.looked_at, now.quotas and now.quotas.window, now.breaks is None
         scaling = self.scaling()
-        return now.leads, now.epoch, runs, looked, scaling and scaling.looked_at
+        return now.leads, now.epoch, runs, looked, now.cost_explorer, scaling and scaling.looked_at
 
     def metrics(self) -> Sequence[Family]:
         """The families now."""
@@ -42,7 +45,7 @@ class ControllerFamilies:
         quotas = [] if now.quotas is None else self._of_quotas(now.quotas)
         scaling = self.scaling()
         schedules = [] if scaling is None else self._of_scaling.metrics(scaling)
-        return [*self._of_books(now), *quotas, *self._of_jobs(now), *schedules]
+        return [*self._of_books(now), *quotas, *self._of_cost_explorer(now), *self._of_jobs(now), *schedules]
 
     def _of_books(self, now: Standing) -> list[Family]:
         facts = now.facts
@@ -78,6 +81,22 @@ class ControllerFamilies:
         return [
             self._of(catalogue.BUDGET_USED).family(used),
             self._of(catalogue.BUDGET_FORECAST).family(bounds),
+            *(
+                self._of(metric).exact_family([((name,), nano) for name, nano in amounts if nano is not None])
+                for metric, amounts in _amounts(facts.budgets).items()
+            ),
+            self._of(catalogue.BUDGET_STATE).family(
+                [((each.name, state), int(each.state == state)) for each in facts.budgets for state in STATES]
+            ),
+        ]
+
+    def _of_cost_explorer(self, now: Standing) -> list[Family]:
+        spent = now.cost_explorer
+        if spent is None:
+            return []
+        return [
+            self._one(catalogue.COST_EXPLORER_REQUESTS, spent.requests),
+            self._one(catalogue.COST_EXPLORER_COST, float(spent.cost_usd)),
         ]
 
     def _of_jobs(self, now: Standing) -> list[Family]:
@@ -93,6 +112,8 @@ class ControllerFamilies:
         return [
             self._of(catalogue.AGENTS).family(agents if "pull" in tried else []),
             self._one(catalogue.LEDGER_JOURNALS_REFUSED, len(gathered.refused) if "pull" in tried else None),
+            self._one(catalogue.LEDGER_BILLS_WAITING, None if now.bills_waiting is None else len(now.bills_waiting)),
+            self._one(catalogue.LEDGER_PRICES_REFUSED, None if now.prices_refused is None else len(now.prices_refused)),
             self._of(catalogue.JOB_AGE).family(ages),
             self._of(catalogue.JOB_DURATION).family([((name,), each.seconds) for name, each in jobs.items()]),
             self._of(catalogue.JOB_UP).family([((name,), int(not each.error)) for name, each in tried.items()]),
@@ -100,6 +121,7 @@ class ControllerFamilies:
             self._of(catalogue.JOB_FAILURES).family([((name,), each.failures) for name, each in jobs.items()]),
             self._one(catalogue.LEADER, int(leads)),
             self._one(catalogue.EPOCH, now.epoch),
+            self._one(_SIMULATED, int(now.simulated)),
         ]
 
     def _of(self, metric: Metric) -> SeriesCache:
@@ -109,6 +131,14 @@ class ControllerFamilies:
 
     def _one(self, metric: Metric, value: float | None) -> Family:
         return self._of(metric).family([((), value)])
+
+
+def _amounts(budgets: Sequence[BudgetState]) -> Mapping[Metric, list[tuple[str, int | None]]]:
+    return {
+        catalogue.BUDGET_AMOUNT: [(each.name, each.budget_nano_usd) for each in budgets],
+        catalogue.BUDGET_SPENT: [(each.name, each.spent_nano_usd) for each in budgets],
+        catalogue.BUDGET_BURN: [(each.name, each.burn_nano_usd_per_day) for each in budgets],
+    }
 
 
 def _bounds(state: BudgetState) -> Rows:

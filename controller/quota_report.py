@@ -47,10 +47,11 @@ class QuotaWatch:
             StoreError: the table of usage cannot be read.
         """
         found = self.read()
-        end = self.now().replace(minute=0, second=0, microsecond=0) + HOUR
+        now = self.now()
+        end = now.replace(minute=0, second=0, microsecond=0) + HOUR
         window = Window(end - WINDOW, end)
         version = self.store.version(USAGE)
-        uses = quota_use(found.quotas, self.store.scan(USAGE, version), self.cluster, window.start, window.end)
+        uses = quota_use(found.quotas, self.store.scan(USAGE, version), self.cluster, window.start, now)
         self.facts = QuotaFacts(window, version, uses, team_quotas(uses), found.missing)
         if found.missing:
             raise Unavailable("; ".join(found.missing))

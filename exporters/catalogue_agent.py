@@ -43,7 +43,9 @@ SPOT_NOTICE = gauge(
     "When the cloud takes this node away (interruption) or says that it may (rebalance), as a Unix time.",
 )
 BUILD_INFO = info("build_info", ("version", "python"), "The agent that serves this page.")
-SIMULATED = gauge("simulated", "", (), "1 when nothing on this page was measured, else 0.")
+SIMULATED = gauge(
+    "simulated", "", (), "1 when nothing on this page was measured, else 0; on a controller's page without a node."
+)
 COLLECTOR_UP = gauge("collector_up", "", _COLLECTOR, "1 when the collector's last run succeeded, else 0.")
 COLLECTOR_DURATION = gauge(
     "collector_duration_seconds", "seconds", _COLLECTOR, "How long the collector's last run took."

@@ -41,6 +41,30 @@ LEDGER_JOURNALS_REFUSED = gauge(
     of_fleet=True,
 )
 LEDGER_BILLS_REFUSED = gauge("ledger_bills_refused", "", (), "Bills that are refused, whole.", of_fleet=True)
+LEDGER_BILLS_WAITING = gauge(
+    "ledger_bills_waiting",
+    "",
+    (),
+    "Deliveries of bills that are not all there, so that nothing of them is booked yet.",
+    of_fleet=True,
+)
+LEDGER_PRICES_REFUSED = gauge(
+    "ledger_prices_refused",
+    "",
+    (),
+    "Prices of the cloud's list that cannot be, or that it does not have; the former ones stay.",
+    of_fleet=True,
+)
+COST_EXPLORER_REQUESTS = gauge(
+    "cost_explorer_requests", "", (), "Requests to AWS Cost Explorer in this UTC day; each costs money.", of_fleet=True
+)
+COST_EXPLORER_COST = gauge(
+    "cost_explorer_cost_usd",
+    "usd",
+    (),
+    "What the requests to AWS Cost Explorer of this UTC day cost.",
+    of_fleet=True,
+)
 LEDGER_VARIANCE = gauge(
     "ledger_variance_usd",
     "usd",
@@ -61,6 +85,20 @@ BUDGET_FORECAST = gauge(
     "ratio",
     ("budget", "bound"),
     "The month's whole cost as it is expected, over the budget; bound is expected, low or high.",
+    of_fleet=True,
+)
+BUDGET_AMOUNT = gauge("budget_usd", "usd", _BUDGET, "What may be spent in this month.", of_fleet=True)
+BUDGET_SPENT = gauge(
+    "budget_spent_usd", "usd", _BUDGET, "Spent in this month; absent where nothing of it is known.", of_fleet=True
+)
+BUDGET_BURN = gauge(
+    "budget_burn_usd_per_day", "usd_per_day", _BUDGET, "Spent a day, mean of the last booked days.", of_fleet=True
+)
+BUDGET_STATE = gauge(
+    "budget_state",
+    "",
+    ("budget", "state"),
+    "1 for how the budget stands, else 0; state is ok, at_risk, over or unknown.",
     of_fleet=True,
 )
 QUOTA_GPUS = gauge(
@@ -109,7 +147,11 @@ SCHEDULE_GPUS_DOWN = gauge(
     "schedule_gpus_down", "", ("namespace",), "GPUs that workloads held which are down now.", of_fleet=True
 )
 SCHEDULE_COMING_BACK = gauge(
-    "schedule_workloads_coming_back", "", (), "Workloads that were given back and are not Ready yet.", of_fleet=True
+    "schedule_workloads_coming_back",
+    "",
+    (),
+    "Workloads whose down is over and that are not Ready again, restores that cannot be written yet among them.",
+    of_fleet=True,
 )
 SCHEDULE_CONTESTED = gauge(
     "schedule_workloads_contested",
@@ -122,7 +164,7 @@ SCHEDULE_SKIPPED = gauge(
     "schedule_workloads_skipped",
     "",
     ("reason",),
-    "Workloads that should be down and are left as they are; reason is the guard, or what is not understood.",
+    "Workloads that should be down and are left as they are; reason is the guard, what is not understood, or refused.",
     of_fleet=True,
 )
 SCHEDULE_WAITING = gauge(
@@ -152,7 +194,7 @@ SCHEDULE_RESTORES_OVERDUE = gauge(
     "schedule_restores_overdue",
     "",
     ("reason",),
-    "Workloads that should be Ready again; reason is no capacity, image, quota or other.",
+    "Workloads that should be Ready again; reason is no capacity, image, quota, refused or other.",
     of_fleet=True,
 )
 SCHEDULE_RESTORE_OVERDUE = gauge(
@@ -173,28 +215,28 @@ SCHEDULE_WRITES = counter(
     "schedule_writes_total",
     "",
     ("action", "result"),
-    "Writes of schedules in this process: what for, and done, conflict, gone, forbidden, refused or unknown.",
+    "Writes of schedules: done (or found to be, later), conflict, gone, forbidden, refused or unknown.",
     of_fleet=True,
 )
 SCHEDULE_FREED_GPU = gauge(
     "schedule_freed_gpu_seconds",
     "seconds",
     ("window",),
-    "GPU time by the books that workloads would have held had they stayed, over a window up to now.",
+    "GPU time by the books that workloads would have held had they stayed, less what they held all the same.",
     of_fleet=True,
 )
 SCHEDULE_FREED_USD = gauge(
     "schedule_freed_usd",
     "usd",
-    ("window",),
-    "What the freed GPU time is worth at the price of before; no saving.",
+    ("window", "basis"),
+    "What the freed GPU time is worth at the price of before, billed or, as an estimate, list; no saving.",
     of_fleet=True,
 )
 SCHEDULE_SAVED_USD = gauge(
     "schedule_saved_usd",
     "usd",
-    ("window",),
-    "Saved in cash: freed GPU time whose node had ended, or that others then held.",
+    ("window", "basis"),
+    "Saved in cash: freed GPU time whose node had ended, or that others then held; at list price it is an estimate.",
     of_fleet=True,
 )
 SCHEDULE_UNMEASURED = gauge(
@@ -225,10 +267,18 @@ ALL: tuple[Metric, ...] = (
     LEDGER_PROVISIONAL,
     LEDGER_JOURNALS_REFUSED,
     LEDGER_BILLS_REFUSED,
+    LEDGER_BILLS_WAITING,
+    LEDGER_PRICES_REFUSED,
+    COST_EXPLORER_REQUESTS,
+    COST_EXPLORER_COST,
     LEDGER_VARIANCE,
     LEDGER_LAW_BREAKS,
     BUDGET_USED,
     BUDGET_FORECAST,
+    BUDGET_AMOUNT,
+    BUDGET_SPENT,
+    BUDGET_BURN,
+    BUDGET_STATE,
     QUOTA_GPUS,
     QUOTA_HELD,
     TEAM_QUOTA_GPUS,

@@ -17,7 +17,7 @@ Labels = tuple[str, ...]
 Line = tuple[str, int | float | str]
 """A prebuilt ``name{labels} `` and its value; a string is a number that is already written out."""
 
-PLACES: Final[Mapping[Unit, int]] = {"seconds": 9, "joules": 3, "usd": 9}
+PLACES: Final[Mapping[Unit, int]] = {"seconds": 9, "joules": 3, "usd": 9, "usd_per_day": 9}
 """Decimal places of the integer unit that the books hold: nanoseconds, millijoules, nano-dollars."""
 
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")

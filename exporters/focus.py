@@ -82,13 +82,14 @@ def _groups(cost: pl.LazyFrame, usage: pl.LazyFrame, step: Step) -> pl.LazyFrame
         _with_usage(cost, usage)
         .with_columns(*named, start=pl.col("hour_utc").dt.truncate(step))
         .group_by("start", *_GROUP)
-        .agg(_sum(name) for name in _SUMS)
+        .agg(*(_sum(name) for name in _SUMS), *_sources("source", "other_source"))
     )
 
 
 def _with_usage(cost: pl.LazyFrame, usage: pl.LazyFrame) -> pl.LazyFrame:
     """Cost rows with time and energy: on the one that bears the list cost, over several by it."""
-    cells = usage.group_by(_CELL).agg(_sum("gpu_ns"), _sum("energy_mj")).with_row_index("cell")
+    known = _sum("gpu_ns"), _sum("energy_mj"), *_sources("source", "source")
+    cells = usage.group_by(_CELL).agg(known).with_row_index("cell")
     priced = pl.col("list_nano_usd").is_not_null()
     order = [~priced, "charge", "billing_account", "stack_layer", "price_id"]
     met = cost.join(cells, on=_CELL, how="left").with_columns(
@@ -248,6 +249,9 @@ def _own() -> dict[str, pl.Expr]:
     return {
         **named,
         "x_ListCost": _scaled("list_nano_usd", 9),
+        "x_Source": pl.when(pl.col("source") == pl.col("other_source"))
+        .then("source")
+        .otherwise(pl.concat_str("source", pl.lit(", "), "other_source")),
         "x_Estimate": pl.col("effective_nano_usd").is_null(),
         "x_GpuHours": pl.when(pl.col("of_gpus")).then(_over("gpu_ns", NS_PER_HOUR)),
         "x_GpuSeconds": _scaled("gpu_ns", 9),
@@ -267,6 +271,11 @@ def _over(name: str, divisor: int) -> pl.Expr:
     """A quotient to twelve digits, rounded half up; nothing here is below zero."""
     pico = (pl.col(name).cast(pl.Int128) * _PICO + divisor // 2) // divisor
     return pico.cast(pl.Decimal(38, 0)) * pl.lit("0.000000000001").cast(pl.Decimal(38, 12))
+
+
+def _sources(first: str, last: str) -> tuple[pl.Expr, pl.Expr]:
+    """Where the rows' figures are from: at most two words, since simulated ones have a ledger of their own."""
+    return pl.col(first).min().alias("source"), pl.col(last).max().alias("other_source")
 
 
 def _text(name: str) -> pl.Expr:

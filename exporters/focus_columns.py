@@ -97,6 +97,7 @@ OWN: Columns = {
     "x_Charge": pl.String,
     "x_StackLayer": pl.String,
     "x_ListCost": MONEY,  # as the ledger has it; null where it knows none, or where another row bears it
+    "x_Source": pl.String,  # measured, simulated or prometheus; null of what is of no hour of a node
     "x_Estimate": pl.Boolean,  # no bill has come: the cost is list price
     "x_GpuHours": RATE,
     "x_GpuSeconds": MONEY,  # exact, to the nanosecond

@@ -29,7 +29,7 @@ JSON: Final = "application/json"
 HTML: Final = "text/html; charset=utf-8"
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """What needs no token: a prober has none, and they tell nothing of the node but whether it works."""
-HEADERS: Final = ("Accept", "Accept-Encoding", "Authorization")
+HEADERS: Final = ("Accept", "Accept-Encoding", "Authorization", "Content-Type", "Host", "Origin")
 """The request headers that matter here."""
 INDEX: Final = """\
 wattledger

@@ -18,6 +18,7 @@ Unit = Literal[
     "ratio",
     "usd",
     "usd_per_hour",
+    "usd_per_day",
     "bytes_per_second",
 ]
 Group = Literal[

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -39,6 +41,32 @@ def write_whole(rows: pl.LazyFrame, path: Path) -> None:
     finally:
         made.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+def write_in_parts(parts: Sequence[pl.LazyFrame], path: Path, progress: Callable[[int, int], None]) -> None:
+    """Write rows as :func:`write_whole` does, one part after the other, so that memory holds one.
+
+    Args:
+        parts: at least one, all of the same columns.
+        path: the file.
+        progress: told steps done, steps in all: one for each part, and one that puts them together.
+
+    Raises:
+        ValueError: the name says neither CSV nor Parquet.
+        OSError: it cannot be written; what stood there still stands.
+    """
+    refuse_format(path)
+    steps = len(parts) + 1
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
+        made: list[Path] = []
+        for done, rows in enumerate(parts):
+            progress(done, steps)
+            made.append(Path(folder) / f"{done:06d}.parquet")
+            with made[-1].open("xb") as out:  # opened here, as above
+                rows.sink_parquet(out)
+        progress(len(parts), steps)
+        write_whole(pl.scan_parquet(made, glob=False), path)
+        progress(steps, steps)
 
 
 def _sync(folder: Path) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, cast
 
 from collectors.clock import NS_PER_HOUR, NS_PER_SECOND
@@ -16,12 +16,19 @@ from ledger.accounts import Account
 from ledger.hours import ClockStep, HourBook, NodeNote, from_json, hour_name
 
 MEASURED, SIMULATED = "measured", "simulated"
+_HOUR_S = NS_PER_HOUR // NS_PER_SECOND
 AHEAD_SECONDS = 60
 """An agent's clock may be ahead by this much."""
 _ACCOUNTS = frozenset(Account)
 _PROFILE_KEY = ("gpu_uuid", "mig", "holder_kind", "holder")
 _TEXT_TYPES = (str, "str")
 _LARGEST = 1 << 62
+_COUNTS = {"gpu_count": 1 << 10, "vcpus": 1 << 20, "memory_bytes": 1 << 56, "booted_s": 1 << 40}
+"""Of a node's facts: the most that each may be."""
+_EARLIEST_S = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
+"""A node whose clock says less has lost it."""
+_MALFORMED = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What a document that is not of this shape leads to."""
 _MOST_UNEXPLAINED_NS = NS_PER_HOUR
 """A device may have more time in an hour than the hour and its clock steps explain, when a clock was set over a reboot;
 not by more than another hour."""
@@ -53,6 +60,11 @@ class AgentHour:
         """Empty on a bare host, and where the agent could not learn it."""
         return self.facts.instance_id
 
+    @property
+    def began(self) -> datetime:
+        """Start of the hour."""
+        return datetime.fromtimestamp(self.book.hour_s, UTC)
+
 
 def read_hour(document: Mapping[str, Any], *, node: str, now: datetime, simulated: bool) -> AgentHour:
     """An hour from an agent's journal, open or closed.
@@ -73,11 +85,11 @@ def read_hour(document: Mapping[str, Any], *, node: str, now: datetime, simulate
         raise RefusedHour(f"{who}: its agent says that it is node {told!r}; give each agent its own name and address")
     try:
         book = from_json(document)
-    except ValueError as error:
+    except _MALFORMED as error:
         raise RefusedHour(f"{who}: {error}; run agent and controller of one version") from error
     try:
         why = next(_faults(document, book, now, simulated=simulated), None)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+    except _MALFORMED as error:
         why = f"it is not whole: {error!r}; run agent and controller of one version"
     if why is not None:
         raise RefusedHour(f"{who}: {why}")
@@ -92,8 +104,13 @@ def read_hour(document: Mapping[str, Any], *, node: str, now: datetime, simulate
 
 
 def _faults(document: Mapping[str, Any], book: HourBook, now: datetime, *, simulated: bool) -> Iterator[str]:
-    if book.hour_s > now.timestamp() + AHEAD_SECONDS:
+    ahead = now.timestamp() + AHEAD_SECONDS
+    if book.hour_s > ahead:
         yield f"it begins after now ({now:%Y-%m-%dT%H:%M:%SZ}); set the node's clock"
+    if document.get("closed") is True and book.hour_s + _HOUR_S > ahead:
+        yield f"it is closed and ends after now ({now:%Y-%m-%dT%H:%M:%SZ}); set the node's clock"
+    if book.hour_s < _EARLIEST_S:
+        yield "it begins before 2020; set the node's clock"
     if not isinstance(document.get("source"), str) or not isinstance(document.get("closed"), bool):
         yield "it does not say its source, or whether it is closed; run agent and controller of one version"
     elif (document["source"] == SIMULATED) != simulated:
@@ -122,10 +139,15 @@ def _wrong_types(book: HourBook) -> Iterator[str]:
     for part, rows in texts.items():
         if any(not isinstance(value, str) for row in rows for value in row):
             yield f"{part} has something else where a text belongs; run agent and controller of one version"
+    for name, most in _COUNTS.items():
+        count = getattr(book.node_facts, name, None)
+        if count is not None and not (type(count) is int and 0 <= count <= most):
+            yield f"node_facts has {name} {count!r:.60}, which is no count up to {most}"
     amounts = [
         *(value for amount in book.rows.values() for value in (amount.gpu_ns, amount.energy_mj)),
         *book.work.values(),
         *(value for latency in book.latency.values() for value in (latency.count, latency.sum_ns)),
+        *(note.requested_devices for note in book.holders.values() if note.requested_devices is not None),
         *(price.nano_usd_per_gpu_hour for price in book.prices.values()),
         *(value for row in book.profile for value in row["totals"].values()),
         *(value for row in book.profile for _, ns, peak in row["measures"].values() for value in (ns, peak)),

@@ -6,9 +6,9 @@ intent and result keeps its intent, and whoever finds out later what came of it 
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -18,17 +18,34 @@ from ledger.tables import AUDIT
 
 Phase = Literal["intent", "result"]
 Result = Literal["", "done", "conflict", "gone", "forbidden", "refused", "unknown"]
+UNKNOWN: Final = "unknown"
+REFUSED: Final = ("forbidden", "refused")
+"""Results of actions that were not made, and may be tried again as what was decided then."""
 RESULTS: Final = ("done", "conflict", "gone", "forbidden", "refused", "unknown")
 
 INTENT: Final = "intent"
 RESULT: Final = "result"
 DONE: Final = "done"
 DOWN: Final = "down"
+RAISE: Final = "raise"
 RESTORE: Final = "restore"
 FINISH: Final = "finish"
 GIVE_WAY: Final = "give_way"
-DownKey = tuple[str, str, str, datetime]
-"""Kind, namespace, name, and when the window began."""
+AWAIT: Final = "await"
+"""A restore is not Ready though it should be."""
+TELL_OWNER: Final = "tell_owner"
+"""An owner was told of a down that is to come; its window is that of the down."""
+MAKE_SCALER: Final = "make_scaler"
+"""A ScaledObject was made for a workload."""
+MOVE_BOUNDS: Final = "move_bounds"
+"""The replicas between which a ScaledObject scales a workload were changed."""
+UNDO_SCALER: Final = "undo_scaler"
+"""A ScaledObject that was made was deleted, or one whose bounds were moved got back its own."""
+OF_SCALERS: Final = (MAKE_SCALER, MOVE_BOUNDS, UNDO_SCALER)
+COMMITTED_FIRST: Final = (DOWN, *OF_SCALERS)
+"""Actions whose intents are in the table before anything is written."""
+MOST_AHEAD: Final = timedelta(days=1)
+"""So long before a window, at most, its owners are told."""
 _ID_DIGITS: Final = 24
 
 
@@ -116,34 +133,92 @@ def read(store: Store, asked: Asked, version: int | None = None) -> pl.LazyFrame
     return store.scan(AUDIT, version).filter(*_conditions(asked)).sort("at_utc", "id", "phase")
 
 
-def downs_in_window(store: Store, cluster: str, windows: Iterable[datetime]) -> dict[DownKey, int]:
-    """How often each workload was put down in each of these windows, by kind, namespace, name and the window.
+def steps_of_windows(
+    store: Store,
+    cluster: str,
+    now: datetime,
+    since: datetime,
+    *,
+    windows: Collection[datetime | None] = (),
+    newest: Sequence[AuditRow] = (),
+) -> pl.DataFrame:
+    """What was done for windows that are not over, and tells how things stand in them, in the order of time.
 
-    Dry runs and downs that were not done do not count; a down counts once, however often its result is told.
+    Downs, raises, restores, and owners who were told. Dry runs and what was not done are left out; an action is there
+    once, however often its result was told.
+
+    Args:
+        store: the ledger.
+        cluster: its name.
+        now: the time; a window is over when its downs said so.
+        since: nothing earlier is looked at, but for ``windows``.
+        windows: when windows began, or will, that are not over whatever their downs said.
+        newest: rows that are not in the table yet.
 
     Raises:
         StoreError: the table cannot be read.
     """
-    wanted = {window.astimezone(UTC) for window in windows}
-    if not wanted:
-        return {}
-    rows = read(store, Asked(min(wanted), cluster=cluster, actions=(DOWN,), results=(DONE,)))
-    real = rows.filter(~pl.col("dry_run"), pl.col("window").is_not_null())
-    counted = real.group_by("kind", "namespace", "name", "window").agg(pl.col("id").n_unique()).collect()
-    return {
-        (kind, space, name, when): times for kind, space, name, when, times in counted.iter_rows() if when in wanted
-    }
+    begun = [window.astimezone(UTC) for window in windows if window is not None]
+    first = min([since.astimezone(UTC), *(window - MOST_AHEAD for window in begun)])
+    asked = Asked(first, cluster=cluster, actions=(DOWN, RAISE, RESTORE, TELL_OWNER), results=(DONE,))
+    recorded = pl.concat([read(store, asked), frame_of(newest).lazy().filter(*_conditions(asked))])
+    rows = recorded.filter(~pl.col("dry_run"))
+    lasts = pl.col("until").is_null() | (pl.col("until") > pl.lit(now).cast(AUDIT.schema["until"]))
+    lasting = rows.filter(pl.col("action").is_in([DOWN, TELL_OWNER]), lasts).select("window").unique().collect()
+    wanted = pl.concat([lasting["window"], pl.Series("window", begun, dtype=AUDIT.schema["window"])])
+    endless = pl.col("window").is_null()
+    return (
+        rows.filter(endless | pl.col("window").is_in(wanted.implode()))
+        .unique("id", keep="first", maintain_order=True)
+        .collect()
+    )
 
 
-def open_intents(store: Store, cluster: str, since: datetime) -> pl.DataFrame:
+def open_intents(store: Store, cluster: str, since: datetime, *, refused: bool = False) -> pl.DataFrame:
     """Intents without any result: a process died, or what it noted was lost; the objects tell what came of them.
+
+    Args:
+        store: the ledger.
+        cluster: its name.
+        since: nothing earlier is looked at.
+        refused: those of downs instead that were refused, or whose answer was lost, and nothing else is told of them:
+            they may have been tried again, with success, by a process that died before it told, or were made at once.
 
     Raises:
         StoreError: the table cannot be read.
     """
     rows = read(store, Asked(since, cluster=cluster)).collect()
-    done = rows.filter(pl.col("phase") == RESULT).select("id").unique()
-    return rows.filter(pl.col("phase") == INTENT).join(done, on="id", how="anti", maintain_order="left")
+    results, intents = rows.filter(pl.col("phase") == RESULT), rows.filter(pl.col("phase") == INTENT)
+    if refused:
+        in_doubt = pl.col("result").is_in([*REFUSED, UNKNOWN])
+        no = results.filter(in_doubt, pl.col("action") == DOWN).select("id").unique()
+        results = results.filter(~in_doubt)
+        intents = intents.unique("id", keep="first", maintain_order=True).join(no, on="id", how="semi")
+    return intents.join(results.select("id").unique(), on="id", how="anti", maintain_order="left")
+
+
+def downs_that_last(store: Store, cluster: str, since: datetime, now: datetime) -> pl.DataFrame:
+    """The rows of downs that are not over: nothing gave the workload back since, and their window has not ended.
+
+    Raises:
+        StoreError: the table cannot be read.
+    """
+    changes = (DOWN, RAISE, RESTORE, FINISH, GIVE_WAY)
+    asked = Asked(since, cluster=cluster, actions=changes, results=(DONE, "gone"))
+    last = read(store, asked).filter(~pl.col("dry_run")).collect()
+    last = last.unique(["kind", "namespace", "name", "uid"], keep="last", maintain_order=True)
+    lasts = pl.col("until").is_null() | (pl.col("until") > pl.lit(now).cast(AUDIT.schema["until"]))
+    return last.filter(pl.col("action").is_in([DOWN, RAISE]), pl.col("result") == DONE, lasts)
+
+
+def late_restores(store: Store, cluster: str, since: datetime) -> list[tuple[datetime, str]]:
+    """When restores were told to be late, and why; oldest first.
+
+    Raises:
+        StoreError: the table cannot be read.
+    """
+    asked = Asked(since, cluster=cluster, actions=(AWAIT,), results=("unknown",))
+    return list(read(store, asked).select("at_utc", "reason").collect().iter_rows())
 
 
 def times_to_ready(store: Store, cluster: str, since: datetime) -> pl.DataFrame:

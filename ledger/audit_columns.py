@@ -11,7 +11,7 @@ AUDIT_COLUMNS: dict[str, pl.DataType | DataTypeClass] = {
     "id": pl.String,  # of one action: its intent and its results share it
     "phase": pl.String,  # intent or result
     "actor": pl.String,  # who acts: this controller, or whom it saw act
-    "action": pl.String,  # down, raise, restore, finish, give_way, contested, broken ...
+    "action": pl.String,  # down, raise, restore, finish, give_way, contested, broken, tell_owner ...
     "cluster": pl.String,
     "kind": pl.String,
     "namespace": pl.String,

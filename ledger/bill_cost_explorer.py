@@ -1,6 +1,7 @@
 """Cost Explorer's sums as a bill: the open months of one account, for as long as no export brings them."""
 
 import hashlib
+import logging
 from datetime import UTC, date, datetime, timedelta
 
 from collectors.bill_files import Delivery
@@ -9,6 +10,8 @@ from collectors.cost_explorer import COST_EXPLORER, CostExplorer, DailySums, Req
 from collectors.errors import Misconfigured, Unavailable
 from ledger.bill_intake import BillIntake, Taken
 from ledger.charge_lines import Reading
+
+_log = logging.getLogger(__name__)
 
 
 def take_cost_explorer(
@@ -22,12 +25,13 @@ def take_cost_explorer(
 ) -> list[Taken]:
     """Ask for the months that may still change, and book what they come to; one entry for each month that was asked.
 
-    A month that an export has brought is not asked for: requests cost money.
+    A month that an export has brought is not asked for: requests cost money. What they came to is told in one line.
 
     Raises:
         StoreError: the ledger cannot be written.
     """
     now = budget.clock().astimezone(UTC)
+    before = budget.requests()
     results: list[Taken] = []
     for start in _open_months(now, closed_after):
         if intake.booked_otherwise(start, account):
@@ -42,7 +46,22 @@ def take_cost_explorer(
             continue
         if sums.rows.height:
             results.append(intake.take_frame(sums.rows, _delivery(account, start, sums, now), COST_EXPLORER, reading))
+    _tell(budget, account, before)
     return results
+
+
+def _tell(budget: RequestBudget, account: str, before: int) -> None:
+    spent = budget.spent()
+    sent = spent.requests - before if spent.requests >= before else spent.requests  # a new day's count began
+    _log.info(
+        "Cost Explorer was asked about account %s in %d requests for %s USD; today %d of %d requests, %s USD",
+        account,
+        sent,
+        sent * budget.usd_per_request,
+        spent.requests,
+        spent.most,
+        spent.cost_usd,
+    )
 
 
 def _delivery(account: str, month: date, sums: DailySums, now: datetime) -> Delivery:

@@ -42,6 +42,8 @@ LOG = logging.getLogger(__name__)
 
 COST_EXPLORER_FAMILY = "cost"
 _FOLDER = "bill-"
+_ALIKE = 10
+"""One line of so many may stand in another bill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class BillIntake:
                 taken.unavailable.append(str(error))
                 continue
             taken.waiting += found.waiting
+            self._forget(self._register().removed(source.deliveries.source, found.deliveries))
             for delivery in found.deliveries:
                 self._take(source, delivery, taken)
         self._close_months()
@@ -239,25 +242,39 @@ class BillIntake:
     def _refuse_lines_booked(
         self, register: Register, delivery: Delivery, rows: pl.LazyFrame, months: Sequence[date], own: Sequence[str]
     ) -> None:
-        """Raises where most lines stand in another bill: the same file under another name, or a later one of it."""
-        others = other_bills(self._store.scan(CHARGES), months, own).select("line_id", "bill_id")
+        """Raises where more than a tenth of the lines of this or of another bill are in both: the same file under
+        another name, a part or a later state of it, or one that begins where the other has not ended.
+
+        Lines are compared whole. A few may be alike by chance, of what has no resource.
+        """
+        costs = (pl.col("billed_nano_usd") != 0) | (pl.col("effective_nano_usd") != 0)
+        others = other_bills(self._store.scan(CHARGES), months, own).filter(costs).select("line_id", "bill_id")
         if others.head(1).collect().is_empty():
             return
-        costs = (pl.col("billed_nano_usd") != 0) | (pl.col("effective_nano_usd") != 0)
         mine = rows.filter(costs, pl.col("category") != "rounding").select("line_id")
-        met = mine.join(others, on="line_id").group_by("bill_id").len().sort("len", descending=True).collect()
         lines = mine.select(pl.len()).collect().item()
-        if met.height and met["len"][0] * 2 > lines:
+        met = mine.join(others, on="line_id").group_by("bill_id").agg(met=pl.len())
+        many = pl.col("met") * _ALIKE > pl.min_horizontal("theirs", pl.lit(lines))
+        theirs = others.group_by("bill_id").agg(theirs=pl.len())
+        same = met.join(theirs, on="bill_id").filter(many).sort("met", "bill_id", descending=True).collect()
+        if same.height:
+            bill, count, of = same.row(0)
             raise BillRefused(
-                f"{delivery.export}: {met['len'][0]} of its {lines} lines are booked from"
-                f" {register.export(met['bill_id'][0])} already; give a later delivery the name of the former, or"
-                " remove one of the two"
+                f"{delivery.export}: {count} of its {lines} lines are among the {of} that are booked from"
+                f" {register.export(bill)} already; a later delivery of the same bill takes its place under the same"
+                " name, a copy is to be removed"
             )
 
     def _refuse(self, delivery: Delivery, refused_id: str, reason: str, taken: Taken) -> None:
         LOG.warning("%s", reason)
         self._store.replace(BILLS, refused_row(delivery, refused_id, reason, self._clock()), {"bill_id": [refused_id]})
         taken.refused.append(reason)
+
+    def _forget(self, refused: pl.DataFrame) -> None:
+        """What was refused and then removed is no more to be mended."""
+        if refused.height:
+            gone = refused.with_columns(state=pl.lit(REPLACED))
+            self._store.replace(BILLS, gone, {"bill_id": gone["bill_id"].to_list()})
 
     def _close_months(self) -> None:
         closing = self._register().closing(self._clock(), self._closed_after)

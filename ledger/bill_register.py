@@ -3,9 +3,9 @@
 Reads and makes BILLS rows; writes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
@@ -23,8 +23,8 @@ class Register:
     rows: pl.DataFrame
 
     def knows(self, delivery: Delivery, refused_id: str) -> bool:
-        """Whether just these objects were booked, or were refused when they were read in the same way."""
-        same = self._of(delivery).filter(pl.col("objects") == delivery.content)
+        """Whether just these objects are booked, or are refused as they were read in the same way."""
+        same = self._of(delivery).filter(pl.col("objects") == delivery.content, pl.col("state") != REPLACED)
         return bool(same.filter((pl.col("state") == BOOKED) | (pl.col("bill_id") == refused_id)).height)
 
     def booked(self, delivery: Delivery) -> pl.DataFrame:
@@ -34,6 +34,13 @@ class Register:
     def refused(self, delivery: Delivery) -> pl.DataFrame:
         """What a delivery that is booked makes good."""
         return self._of(delivery).filter(pl.col("state") == REFUSED)
+
+    def removed(self, source: str, there: Iterable[Delivery]) -> pl.DataFrame:
+        """Refused deliveries of a source that are there no more."""
+        known = [(each.export, each.month) for each in there]
+        kept = pl.DataFrame(known, schema={"export": pl.String, "month": pl.Date}, orient="row")
+        mine = self.rows.filter(pl.col("state") == REFUSED, pl.col("export").str.starts_with(f"{source}:"))
+        return mine.join(kept, on=["export", "month"], how="anti", nulls_equal=True)
 
     def dialect(self, bill_id: str) -> str:
         """In which a bill was."""
@@ -56,7 +63,12 @@ class Register:
 
 def is_closed(month: date, now: datetime, closed_after: timedelta) -> bool:
     """Whether a month's bill is taken to change no more."""
-    return now.date() >= (month.replace(day=28) + timedelta(days=4)).replace(day=1) + closed_after
+    return now.date() >= closing_time(month, closed_after).date()
+
+
+def closing_time(month: date, closed_after: timedelta) -> datetime:
+    """From when on a month's bill is taken to change no more."""
+    return datetime.combine((month.replace(day=28) + timedelta(days=4)).replace(day=1), time(), UTC) + closed_after
 
 
 def bill_id(delivery: Delivery, month: date) -> str:

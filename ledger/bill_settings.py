@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Self
 
 from collectors.setting import BaseModel, ConfigDict, Field, field_validator, model_validator
+from collectors.web_address import masked, web_address
 from ledger.fx import USD, Rates
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -15,6 +16,11 @@ _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/.*)?")
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _endpoint(url: str) -> str:
+    instead = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
+    return url and web_address(url, such_as="https://minio.example.com; empty: AWS's own", instead=instead)
 
 
 class BillSource(_Section):
@@ -41,8 +47,13 @@ class BillSource(_Section):
     @classmethod
     def _is_a_place(cls, path: str) -> str:
         if not path.startswith("/") and not _BUCKET.fullmatch(path):
-            raise ValueError(f"{path!r} is neither an absolute path nor s3://bucket/prefix")
+            raise ValueError(f"{masked(path)!r} is neither an absolute path nor s3://bucket/prefix")
         return path
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        return _endpoint(url)
 
 
 class ExchangeRate(_Section):
@@ -71,6 +82,11 @@ class CostExplorerSettings(_Section):
     """Requests in a UTC day, pages included; what passes them waits for the next day."""
     usd_per_request: Decimal = Field(default=Decimal("0.01"), ge=0, le=1, decimal_places=9)
     """What AWS charges for one; shown beside the number of requests."""
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        return _endpoint(url)
 
     @model_validator(mode="after")
     def _knows_its_account(self) -> Self:

@@ -37,6 +37,13 @@ def gpu_types(listed: Iterable[PriceRow], shapes: pl.DataFrame) -> Mapping[tuple
     return known | {(provider, name): count for provider, name, count in told.iter_rows()}
 
 
+def type_table(types: Mapping[tuple[str, str], int]) -> pl.LazyFrame:
+    """What :func:`gpu_types` gives, as ``provider, instance_type, gpu_count``."""
+    rows = [(provider, name, count) for (provider, name), count in types.items()]
+    schema = {"provider": pl.String, "instance_type": pl.String, "gpu_count": pl.Int32}
+    return pl.LazyFrame(rows, schema=schema, orient="row")
+
+
 def bill_lifetimes(charges: pl.LazyFrame, types: Mapping[tuple[str, str], int], others: pl.LazyFrame) -> pl.DataFrame:
     """One row for each unbroken stretch in which an instance was charged by the hour, or for less.
 
@@ -45,10 +52,6 @@ def bill_lifetimes(charges: pl.LazyFrame, types: Mapping[tuple[str, str], int], 
         types: of :func:`gpu_types`.
         others: LIFETIMES rows of other witnesses: of the instances that they know a bill has nothing to tell.
     """
-    keys = [
-        {"provider": provider, "instance_type": name, "gpu_count": count} for (provider, name), count in types.items()
-    ]
-    table = pl.DataFrame(keys, schema={"provider": pl.String, "instance_type": pl.String, "gpu_count": pl.Int32})
     length = pl.col("period_end") - pl.col("period_start")
     lines = (
         charges.filter(
@@ -61,7 +64,7 @@ def bill_lifetimes(charges: pl.LazyFrame, types: Mapping[tuple[str, str], int], 
         .join(others.select("instance_id").unique(), on="instance_id", how="anti")
         .select(*_INSTANCE, "region", "zone", "pricing", "period_start", "period_end")
         .unique()
-        .join(table.lazy(), on=["provider", "instance_type"])
+        .join(type_table(types), on=["provider", "instance_type"])
         .sort("instance_id", "period_start", "period_end")
     )
     so_far = pl.col("period_end").cum_max().shift(1).over("instance_id")

@@ -1,6 +1,5 @@
 """Settings of budgets: how much whom a month may cost."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
@@ -8,6 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from collectors.setting import BaseModel, ConfigDict, Field, field_validator, model_validator
+from ledger.dimension_names import ALLOWED, is_dimension
 
 UsdPerMonth = Annotated[Decimal, Field(gt=0, le=Decimal(10) ** 9, decimal_places=9)]
 
@@ -30,7 +30,6 @@ COLUMNS = (
     "run",
 )
 """What a budget may be for, beside ``dimension:NAME``."""
-_DIMENSION = re.compile(r"dimension:[^\s:]+")
 
 
 class _Section(BaseModel):
@@ -77,8 +76,8 @@ class Budget(_Section):
     @classmethod
     def _known(cls, match: Mapping[str, str]) -> Mapping[str, str]:
         for column in match:
-            if column not in COLUMNS and not _DIMENSION.fullmatch(column):
-                raise ValueError(f"{column!r} is no column of the books: {', '.join(COLUMNS)} or dimension:NAME")
+            if column not in COLUMNS and not is_dimension(column):
+                raise ValueError(f"{column!r} is no column of the books: {', '.join(COLUMNS)} or {ALLOWED}")
         return match
 
     @model_validator(mode="after")

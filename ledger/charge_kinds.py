@@ -5,8 +5,9 @@ digests, tags) is done on distinct facts, which are told by two independent hash
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
+from threading import Lock
 
 import polars as pl
 
@@ -29,10 +30,11 @@ _NARROW = ("category", "currency", "billing_account", "provider")
 
 @dataclass(slots=True)
 class Kinds:
-    """The distinct facts of a delivery."""
+    """The distinct facts of a delivery, for any thread."""
 
     known: pl.DataFrame | None = None
     """:data:`KIND`, :data:`FACT_COLUMNS` and the digest."""
+    _one_at_a_time: Lock = field(default_factory=Lock, repr=False)
 
     def of(self, raw: pl.DataFrame, rules: Sequence[pl.Expr]) -> pl.DataFrame:
         """For each row the digest and the facts that sums need, with :data:`KIND` to find the others by; or all facts.
@@ -43,16 +45,27 @@ class Kinds:
         """
         marked = raw.with_columns(hash_of(raw.columns, 0).alias(KIND), hash_of(raw.columns, 1).alias(_AGAIN))
         here = marked.unique(KIND, keep="any")
-        if marked.select(KIND, _AGAIN).unique().height > here.height or self._clashes(here):
+        if marked.select(KIND, _AGAIN).unique().height > here.height:
             return _worked_out(marked, rules).drop(KIND, _AGAIN)
-        new = here if self.known is None else here.join(self.known.select(KIND), on=KIND, how="anti")
-        if new.height + (0 if self.known is None else self.known.height) > MOST_KINDS:
+        with self._one_at_a_time:
+            if self._clashes(here):
+                return _worked_out(marked, rules).drop(KIND, _AGAIN)
+            known = self._with(here, rules)
+        if known is None:
             all_facts = marked.select(KIND).join(_worked_out(here, rules), on=KIND, how="left", maintain_order="left")
             return all_facts.drop(KIND, _AGAIN)
-        worked = _worked_out(new, rules)
-        self.known = worked if self.known is None else pl.concat([self.known, worked])
-        narrow = self.known.select(KIND, HASH, *_NARROW)
+        narrow = known.select(KIND, HASH, *_NARROW)
         return marked.select(KIND).join(narrow, on=KIND, how="left", maintain_order="left")
+
+    def _with(self, here: pl.DataFrame, rules: Sequence[pl.Expr]) -> pl.DataFrame | None:
+        """All that is known, with these; None where that is too much."""
+        new = here if self.known is None else here.join(self.known.select(KIND), on=KIND, how="anti")
+        if new.height + (0 if self.known is None else self.known.height) > MOST_KINDS:
+            return None
+        if new.height or self.known is None:
+            worked = _worked_out(new, rules)
+            self.known = worked if self.known is None else pl.concat([self.known, worked])
+        return self.known
 
     def _clashes(self, here: pl.DataFrame) -> bool:
         """Whether other facts of before have the hash of some of these."""

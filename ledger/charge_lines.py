@@ -10,8 +10,9 @@ from typing import NoReturn
 
 import polars as pl
 
+from collectors.bill_csv import ROW
 from collectors.bill_dialect import CATEGORIES, TIMES, Dialect, Header
-from collectors.bill_file import ROW, BillFile
+from collectors.bill_file import BillFile
 from collectors.bill_refused import BillRefused
 from ledger import money
 from ledger.bill_times import read_times
@@ -49,6 +50,7 @@ class BatchReader:
         """
         named = batch.rename({name: self.dialect.rename(name) for name in batch.columns})
         header = Header(named.schema)
+        self._check_kinds(named, header)
         facts = self._facts(named, header)
         figures = named.select(ROW, *self.dialect.figure_columns(header))
         times = pl.DataFrame([self._times(figures, name) for name in TIMES])
@@ -56,6 +58,18 @@ class BatchReader:
         rows = pl.concat([facts, figures.select("quantity"), times, amounts], how="horizontal")
         self._check(rows, figures)
         return _identified(self._converted(rows))
+
+    def _check_kinds(self, named: pl.DataFrame, header: Header) -> None:
+        """A column that is not there says nothing of what a line costs, least of all 0."""
+        missing = self.dialect.missing_by_kind(header)
+        if not missing:
+            return
+        kind = header.text(self.dialect.column_of("category"))
+        wrong = named.with_columns(__told=kind).filter(pl.col("__told").is_in(list(missing)))
+        if wrong.height:
+            told = str(wrong["__told"][0])
+            lacks = " and ".join(missing[told])
+            self._refuse(wrong, "category", f"{told!r} needs {lacks}, which the file lacks; export these columns too")
 
     def _facts(self, named: pl.DataFrame, header: Header) -> pl.DataFrame:
         rules = self.dialect.fact_columns(header)

@@ -4,8 +4,7 @@ What is staged is booked by :mod:`ledger.bill_intake`. A file that cannot be rea
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -22,9 +21,12 @@ from collectors.errors import Unavailable
 from ledger import money
 from ledger.charge_kinds import FACT_COLUMNS, HASH, KIND, Kinds
 from ledger.charge_lines import BASES, BatchReader, Reading
+from ledger.side_by_side import side_by_side
 from ledger.stack_layers import DATA_GOVERNANCE
 from ledger.tables import CHARGES
 
+MOST_WORKERS = 4
+"""Batches that are worked on at once, where there are about as many cores; each holds memory."""
 _LARGEST = (1 << 63) - 1
 _NO_KINDS = pl.Schema({KIND: pl.UInt64(), **{name: CHARGES.schema[name] for name in FACT_COLUMNS}})
 _FIGURES = [name for name in CHARGES.schema if name not in {"bill_id", "line_id", *FACT_COLUMNS}]
@@ -178,30 +180,25 @@ def _put_down(rows: pl.DataFrame, path: Path) -> Part:
 
 
 def _charges(file: BillFile, reader: BatchReader) -> Iterator[pl.DataFrame]:
-    facts, figures = _columns(file, reader.dialect)
-    for batch in _ahead(file.batches(facts | figures, uncut=figures)):
-        if batch.height:
-            yield _with_month(reader.charges(batch))
+    columns = _columns(file, reader.dialect)
+
+    def work(read: Callable[[], pl.DataFrame]) -> pl.DataFrame | None:
+        batch = read()
+        return _with_month(reader.charges(batch)) if batch.height else None
+
+    # asked here: it starts threads, which no fork would have; one more than cores, since each waits now and then
+    workers = min(MOST_WORKERS, pl.thread_pool_size() + 1)
+    for rows in side_by_side(work, file.batches(columns), workers):
+        if rows is not None:
+            yield rows
 
 
-def _ahead(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same; the next one is read while its forerunner is worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = pool.submit(next, batches, None)
-            yield batch
-
-
-def _columns(file: BillFile, dialect: Dialect) -> tuple[set[str], set[str]]:
-    """The file's columns that facts are made of, and those that times and amounts are made of."""
+def _columns(file: BillFile, dialect: Dialect) -> set[str]:
+    """The file's columns that facts and figures are made of."""
     header = Header({dialect.rename(name): pl.String() for name in file.names})
-
-    def own(rules: Sequence[pl.Expr]) -> set[str]:
-        used = {name for rule in rules for name in rule.meta.root_names()}
-        return {name for name in file.names if dialect.rename(name) in used}
-
-    return own(dialect.fact_columns(header)), own(dialect.figure_columns(header))
+    rules = [*dialect.fact_columns(header), *dialect.figure_columns(header)]
+    used = {name for rule in rules for name in rule.meta.root_names()}
+    return {name for name in file.names if dialect.rename(name) in used}
 
 
 def _with_month(rows: pl.DataFrame) -> pl.DataFrame:

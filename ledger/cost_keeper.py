@@ -1,10 +1,12 @@
 """Keeps the table ``cost`` in step with the bill: hours that a bill's lines touch are made again when either changed.
 
-Owns when that is so. It compares the tables with the versions that it last worked from, so nothing has to be announced
-to it, and a death at any moment is made up for by the next run. What no bill has reached stands as the keeper of the
-books made it. Must never touch an hour that has become part of a day.
+Owns when that is so; hours of days on which an hourly intensity of carbon came or changed are made again as well. It
+compares the tables, and those series, with what it last worked from, so nothing has to be announced to it, and a death
+at any moment is made up for by the next run. What no bill has reached stands as the keeper of the books made it. Must
+never make an hour that has become part of a day; what is corrected there is booked on the day.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -14,6 +16,7 @@ import polars as pl
 from ledger.carbon import with_carbon
 from ledger.cost_changes import INPUTS, Changed, Versions, changes
 from ledger.costing import Costing, CostRules
+from ledger.late_corrections import LATE_CORRECTION, corrected, hours_of, late_nano_usd
 from ledger.list_costing import new_prices
 from ledger.reconcile import reconcile
 from ledger.remake import existence_for, touching
@@ -21,8 +24,12 @@ from ledger.store import Store
 from ledger.store_progress import note_progress, progress
 from ledger.tables import CHARGES, COST, NODE_HOURS, PRICES, TIME, USAGE
 
+_log = logging.getLogger(__name__)
+
 WHAT = "cost"
 """The name of its progress."""
+_INTENSITIES = "carbon"
+"""Beside the versions: what the hourly intensities said of each day."""
 _NODE_HOUR = ("hour_utc", "node", "instance_id")
 _BILLED_AHEAD = timedelta(days=40)
 """A line may be billed in the month before its period."""
@@ -51,16 +58,26 @@ class CostKeeper:
             Misconfigured: as of :meth:`ledger.costing.Costing.cost`.
         """
         inputs = {table.name: self._store.version(table) for table in INPUTS}
-        former: Versions = progress(self._store, WHAT)
-        if former == inputs:
+        carbon = self._costing.rules.carbon
+        carbon.refresh()
+        noted = dict(progress(self._store, WHAT))
+        weighed, intensities = noted.pop(_INTENSITIES, {}), carbon.days()
+        former: Versions = noted
+        if former == inputs and weighed == intensities:
             return []
         changed = changes(self._store, former, inputs)
-        rolled = self._store.rolled_before(COST)
-        hours = [hour for hour in changed.hours if rolled is None or hour.date() >= rolled]
+        rolled = max((day for table in (USAGE, COST) if (day := self._store.rolled_before(table))), default=date.min)
+        moved = [date.fromisoformat(day) for day, said in intensities.items() if weighed.get(day) != said]
+        again = {*changed.hours, *self._booked(moved, inputs)}
+        hours = [hour for hour in sorted(again) if hour.date() >= rolled]
+        late = [hour for hour in changed.hours if hour.date() < rolled]
+        for days in _together(late, self._sizes(late, inputs)):
+            self._correct(sorted({hour.date() for hour in days}), changed, inputs)
         for days in _together(hours, self._sizes(hours, inputs)):
             self._make(days, changed, inputs)
-        if hours or any(former.get(name) != inputs[name] for name in inputs if name != NODE_HOURS.name):
-            note_progress(self._store, WHAT, inputs, now)
+        other = any(former.get(name) != inputs[name] for name in inputs if name != NODE_HOURS.name)
+        if changed.hours or other or weighed != intensities:
+            note_progress(self._store, WHAT, inputs | ({_INTENSITIES: intensities} if intensities else {}), now)
         return hours
 
     def _make(self, hours: Sequence[datetime], changed: Changed, inputs: Versions) -> None:
@@ -80,6 +97,37 @@ class CostKeeper:
         cost = reconcile(listed.cost.lazy(), charges.lazy(), existed.lazy(), hours)
         rows = with_carbon(cost, usage.lazy(), self._costing.rules.carbon).collect()
         self._store.replace(COST, rows, {"hour_utc": list(hours)})
+
+    def _correct(self, days: Sequence[date], changed: Changed, inputs: Versions) -> None:
+        """Book on days that were rolled what their lines give beyond what stands there."""
+        of_days = pl.col("day").is_in(days)
+        charges = self._charges(hours_of(days), inputs[CHARGES.name]).collect(engine="streaming")
+        existed = existence_for(charges, self._store.scan(NODE_HOURS, inputs[NODE_HOURS.name]), changed.last_known)
+        usage = self._store.scan(USAGE).filter(of_days).collect()
+
+        def change(booked: pl.LazyFrame) -> pl.DataFrame:
+            return corrected(days, booked.collect(), usage, charges.lazy(), existed.lazy())
+
+        booked = self._store.scan(COST).filter(of_days).collect()
+        made = change(booked.lazy())
+        if made.equals(booked):
+            return
+        self._store.rewrite(COST, {"day": list(days)}, change)
+        _log.info(
+            "%d days from %s to %s have no hours any more: %d nano-dollars of the bill are booked on them as %s",
+            len(days),
+            days[0],
+            days[-1],
+            (late_nano_usd(made) or 0) - (late_nano_usd(booked) or 0),
+            LATE_CORRECTION,
+        )
+
+    def _booked(self, days: Sequence[date], inputs: Versions) -> Sequence[datetime]:
+        """The hours of these days that stand in the books."""
+        if not days:
+            return ()
+        register = self._store.scan(NODE_HOURS, inputs[NODE_HOURS.name]).filter(pl.col("day").is_in(days))
+        return register.select(pl.col("hour_utc").unique()).collect().to_series().to_list()
 
     def _sizes(self, hours: Sequence[datetime], inputs: Versions) -> Mapping[date, int]:
         """Device-hours of each day."""

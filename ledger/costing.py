@@ -51,15 +51,21 @@ class Costing:
             Misconfigured: the own node's price is configured for fewer GPUs than it has.
             StoreError: a table cannot be read.
         """
-        listed = self.listed(usage, node_hours, notes)
+        listed = self.listed(usage, node_hours, notes, in_order=True)
         cost = with_carbon(listed.cost.lazy(), usage.lazy(), self.rules.carbon).collect()
         return replace(listed, cost=cost.drop("gpu_ns"))
 
     def listed(
-        self, usage: pl.DataFrame, node_hours: pl.DataFrame, notes: pl.DataFrame, repriced: pl.DataFrame | None = None
+        self,
+        usage: pl.DataFrame,
+        node_hours: pl.DataFrame,
+        notes: pl.DataFrame,
+        repriced: pl.DataFrame | None = None,
+        *,
+        in_order: bool = False,
     ) -> Costs:
-        """List cost alone, with ``gpu_ns`` beside; ``repriced`` are node-hours whose price is looked up anew. Raises as
-        :meth:`cost` does.
+        """List cost alone, with ``gpu_ns`` beside; ``repriced`` are node-hours whose price is looked up anew,
+        ``in_order`` says that the usage stands in the order of the books. Raises as :meth:`cost` does.
         """
         asked = devices(usage).collect()
         kept = self._kept(asked, repriced)
@@ -70,7 +76,8 @@ class Costing:
             self.store.scan(ON_DEMAND_PRICES),
         )
         priced = pl.concat([kept, found.hours.select(PRICED_COLUMNS)])
-        return Costs(list_cost(usage, node_hours, priced, notes, self.rules.split), found.prices)
+        cost = list_cost(usage, node_hours, priced, notes, self.rules.split, in_order=in_order)
+        return Costs(cost, found.prices)
 
     def _kept(self, asked: pl.DataFrame, repriced: pl.DataFrame | None) -> pl.DataFrame:
         """Those that were priced while they were known as what they are now, with that price."""

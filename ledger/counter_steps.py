@@ -12,7 +12,7 @@ Owns the rules that ``increase()`` does not know, which stretches what it saw ov
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,6 +21,9 @@ Points = Sequence[tuple[float, float]]
 
 _SLACK_SECONDS = 60.0
 """A clock may have been set meanwhile."""
+_BEHIND_SECONDS = 60.0
+"""A page tells what the last sweep saw, and no two sweeps are further apart by their settings. What comes later than
+that cannot be said to have passed within the span."""
 
 
 class Span(NamedTuple):
@@ -42,17 +45,23 @@ class Page:
     """When those of the first scrape began."""
     resets: frozenset[float]
     """Scrapes before which they began anew."""
+    behind: Mapping[float, float] = field(default_factory=dict[float, float])
+    """By scrape, seconds that had passed and were not on the page yet."""
 
     @classmethod
     def of(cls, totals: Mapping[float, float]) -> "Page":
         """From all time that a device's counters add up to, by scrape: they began so long before."""
         times = sorted(totals)
-        falls = (
+        falls = frozenset(
             now
             for before, now in pairwise(times)
             if totals[now] < totals[before] and totals[now] <= now - before + _SLACK_SECONDS
         )
-        return cls(times, times[0] - totals[times[0]], frozenset(falls))
+        behind = {times[0]: 0.0}
+        for before, now in pairwise(times):
+            lacking = behind[before] + now - before - (totals[now] - totals[before])
+            behind[now] = 0.0 if now in falls else min(max(lacking, 0.0), _BEHIND_SECONDS)
+        return cls(times, times[0] - totals[times[0]], falls, behind)
 
     @classmethod
     def together(cls, pages: Iterable["Page"]) -> "Page":
@@ -75,13 +84,14 @@ def gained(points: Points, page: Page, span: Span, *, clock: bool = False) -> fl
         points: the counter's samples, all of them at ``page.times``.
         page: what shows it.
         span: see there.
-        clock: the counter counts seconds of a clock: it gains no more than passed.
+        clock: the counter counts seconds of a clock: it gains no more than passed and the page was behind.
     """
     total = 0.0
-    for begin, end, amount in _steps(points, page, span.known_from):
+    for begin, end, told in _steps(points, page, span.known_from):
         within = min(end, span.end) - max(begin, span.begin)
         if within > 0:
-            total += (min(amount, end - begin) if clock else amount) * within / (end - begin)
+            amount = min(told, end - begin + page.behind.get(begin, 0.0)) if clock else told
+            total += amount * within / (end - begin)
     return total
 
 

@@ -4,13 +4,14 @@ Owns the way back from a row of cost to what it was made of. Every figure is rea
 that made the books; none is worked out in another way. Hours that became days cannot be explained any more.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
 
 from ledger.explanation import ChargeShare, Explanation, LineGroup, NodeHour, PriceUsed, RowExplained
+from ledger.late_corrections import LATE_CORRECTION, late_nano_usd
 from ledger.list_cost import HOST
 from ledger.reconcile import LIST
 from ledger.remake import GROUP, NODE_HOUR, expected_lines, line_sums, list_again, touching
@@ -22,6 +23,8 @@ from ledger.verify_money import USAGE_KEY
 SELECTORS = (*PLACE, *DEVICE, *(name for name in HOLDER if name != "dimensions"), "account", "method")
 """Columns that rows can be selected by."""
 MOST_ROWS = 200
+Progress = Callable[[int, int], None]
+"""Told what is done, and of how many."""
 _MOST_IDS = 5
 _ROW = (*USAGE_KEY, "price_id")
 _LINES = ("instance_id", "period_start", "period_end", "billing_account", "category", "stack_layer")
@@ -35,7 +38,13 @@ class HoursGone(LookupError):  # noqa: N818  (named for what the caller learns)
     """The hour is part of a day now."""
 
 
-def explain(store: Store, hour: datetime, selected: Mapping[str, str], limit: int = MOST_ROWS) -> Explanation:
+def explain(
+    store: Store,
+    hour: datetime,
+    selected: Mapping[str, str],
+    limit: int = MOST_ROWS,
+    progress: Progress = lambda _done, _all: None,
+) -> Explanation:
     """What the dollars of an hour rest on.
 
     Args:
@@ -43,6 +52,7 @@ def explain(store: Store, hour: datetime, selected: Mapping[str, str], limit: in
         hour: its start.
         selected: column of :data:`SELECTORS` to value, such as ``{"holder": "ml/train-0/worker"}``.
         limit: rows that are told at most.
+        progress: called as rows are explained.
 
     Raises:
         ValueError: a column that there is not, or a time that is no start of an hour.
@@ -52,20 +62,24 @@ def explain(store: Store, hour: datetime, selected: Mapping[str, str], limit: in
     """
     _refuse_unknown(hour, selected)
     books = Books(store)
-    if books.has_days(USAGE, hour.date()) or books.has_days(COST, hour.date()):
-        raise HoursGone(f"the hours of {hour.date()} became one day: explain a later hour; verify holds for that day")
+    if books.is_rolled(hour.date()):
+        raise HoursGone(_gone(books, hour.date()))
     part = _Hour(books, hour)
-    rows = part.cost.filter([pl.col(name) == value for name, value in selected.items()])
+    rows = part.cost.filter(pl.lit(value=True), *(pl.col(name) == value for name, value in selected.items()))
     if rows.is_empty():
         raise NothingBooked(_nothing(part.cost, hour, selected))
     keys = rows.select(_ROW).unique().sort(_ROW)
-    told = tuple(part.row(key) for key in keys.head(limit).iter_rows(named=True))
+    wanted = keys.head(limit)
+    told: list[RowExplained] = []
+    for key in wanted.iter_rows(named=True):
+        told.append(part.row(key))
+        progress(len(told), wanted.height)
     bare = pl.col("effective_nano_usd").is_null()
     return Explanation(
         hour=hour,
         selected=dict(selected),
         versions=dict(books.versions),
-        rows=told,
+        rows=tuple(told),
         left_out=keys.height - len(told),
         pending=hour in books.pending,
         list_nano_usd=_total(rows["list_nano_usd"]),
@@ -258,6 +272,12 @@ def _total(values: pl.Series) -> int | None:
     """An exact sum; None where nothing is known."""
     known = values.drop_nulls()
     return sum(int(value) for value in known) if known.len() else None
+
+
+def _gone(books: Books, day: date) -> str:
+    late = late_nano_usd(books.rows_of_day(COST, day).filter(pl.col("method") == LATE_CORRECTION).collect())
+    told = "" if late is None else f"; {late} nano-dollars came later and stand on it with method {LATE_CORRECTION}"
+    return f"the hours of {day} became one day{told}: explain a later hour; verify holds for that day"
 
 
 def _refuse_unknown(hour: datetime, selected: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ Each step may be cut off or done again; none changes what the books say.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ledger.rolldays import closed_before, roll_days
 from ledger.store import Store
@@ -27,19 +27,24 @@ class Kept:
     deleted_files: int = 0
 
 
-def keep_house(store: Store, *, now: datetime, roll_after_days: int, tables: Sequence[Table] = ALL) -> Kept:
+def keep_house(
+    store: Store, *, now: datetime, roll_after_days: int, closed_after_days: int = 15, tables: Sequence[Table] = ALL
+) -> Kept:
     """One round over all tables.
 
     Args:
         store: the ledger; fenced where its epoch is past.
         now: the time; today's files are left to those who write them.
         roll_after_days: hours become days so long after their month's bill was closed.
+        closed_after_days: from a month's end until its bill counts as closed.
         tables: those to keep.
 
     Raises:
         StoreError: a table could not be kept; what was done stands.
     """
-    rolled = _roll(store, now, roll_after_days)
+    closed_after = timedelta(days=closed_after_days)
+    closed = closed_before(store.scan(BILLS).collect(), now=now, after_days=roll_after_days, closed_after=closed_after)
+    rolled = 0 if closed is None else sum(roll_days(store, table, closed=closed) for table in ROLLED)
     compacted = deleted = 0
     for table in tables:
         if store.version(table) is None:
@@ -53,10 +58,3 @@ def keep_house(store: Store, *, now: datetime, roll_after_days: int, tables: Seq
     if done != Kept():
         _log.info("house kept: %d days rolled, %d parts compacted, %d files deleted", rolled, compacted, deleted)
     return done
-
-
-def _roll(store: Store, now: datetime, after_days: int) -> int:
-    closed = closed_before(store.scan(BILLS).collect(), now=now, after_days=after_days)
-    if closed is None:
-        return 0
-    return sum(roll_days(store, table, closed=closed) for table in ROLLED)

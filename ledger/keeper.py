@@ -6,7 +6,8 @@ result. All node-hours of a round go into one commit for each table. Must never 
 whole.
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -18,10 +19,13 @@ from ledger.booking import book_units
 from ledger.booking_units import FINAL, Scope, Unit, plan, superseded
 from ledger.lifetimes import existence, with_shapes
 from ledger.list_costing import Costs, new_prices
+from ledger.namesakes import told_apart
 from ledger.store import Store
 from ledger.store_progress import note_progress, progress
 from ledger.store_where import Where
 from ledger.tables import COST, INSTANCE_TYPES, LIFETIMES, NODE_HOURS, PRICES, PROFILE, TIME, USAGE, WORK, Table
+
+_log = logging.getLogger(__name__)
 
 Key = tuple[datetime, str, str]
 """Hour, node, instance id."""
@@ -58,6 +62,8 @@ class Kept:
     unchanged: int = 0
     unpriced: tuple[Key, ...] = ()
     """Booked node-hours of which at least a row has no price."""
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Node and hour of an agent that could not be booked, to the reason."""
 
 
 @dataclass(slots=True)
@@ -75,6 +81,7 @@ class Keeper:
     """Nor has any before this one; told by the first round."""
     _owed: datetime = field(default=_NEVER, init=False)
     """From when on a round has to look, whatever it is asked: a former keeper was cut off there."""
+    _told: set[str] = field(default_factory=set[str], init=False)
 
     def keep(
         self, hours: Sequence[AgentHour], *, since: datetime, now: datetime, until: datetime | None = None
@@ -104,7 +111,9 @@ class Keeper:
         wanted = self._range(hours, min(since, self._owed), end)
         registers = wanted.of_table(self.store.scan(NODE_HOURS)).collect()
         taken = [hour for hour in hours if wanted.has(hour)]
-        units = plan(taken, self._existed(wanted, now), scope, registers)
+        apart = told_apart(self.store, taken, self._existed(wanted, now), registers, self.cluster)
+        self._tell({*apart.unheard.values()})
+        units = plan(apart.hours, apart.existed, scope, registers)
         gone = superseded(registers, units)
         told = registers.select(*_KEY, "digest").iter_rows()
         digests: dict[Key, str] = {(hour, node, instance_id): digest for hour, node, instance_id, digest in told}
@@ -113,7 +122,7 @@ class Keeper:
         if wanted.since <= wanted.last:
             self._mended = min(wanted.since, self._mended or wanted.since)
         self._owed = _NEVER
-        return Kept(kept.booked, kept.closed, tuple(gone), len(units) - len(changed), kept.unpriced)
+        return Kept(kept.booked, kept.closed, tuple(gone), len(units) - len(changed), kept.unpriced, apart.refused)
 
     def _range(self, hours: Sequence[AgentHour], since: datetime, now: datetime) -> "_Range":
         rolled = self.store.rolled_before(USAGE)
@@ -125,6 +134,11 @@ class Keeper:
         if unit.agent is not None or self._suspect is None or unit.hour < _hour(self._suspect):
             return False
         return self._mended is None or unit.hour < self._mended
+
+    def _tell(self, unheard: set[str]) -> None:
+        for line in sorted(unheard - self._told):
+            _log.warning("%s", line)
+        self._told |= unheard
 
     def _noted(self) -> datetime:
         """From when on an older booking may have been cut off; never, where none was."""
@@ -200,14 +214,14 @@ class _Range:
     def of(cls, hours: Iterable[AgentHour], since: datetime, now: datetime, oldest: datetime | None) -> "_Range":
         begin, last = _hour(since), _hour(now)
         begin = begin if oldest is None else max(begin, oldest)
-        told = {(_begin_of(hour), hour.node) for hour in hours}
+        told = {(hour.began, hour.node) for hour in hours}
         older = sorted((hour, node) for hour, node in told if hour < begin and (oldest is None or hour >= oldest))
         newest = max((hour for hour, _ in told), default=last)
         frame = pl.DataFrame(older, {"hour_utc": TIME, "node": pl.String}, orient="row")
         return cls(begin, max(last, newest), frame, oldest)
 
     def has(self, hour: AgentHour) -> bool:
-        return self.oldest is None or _begin_of(hour) >= self.oldest
+        return self.oldest is None or hour.began >= self.oldest
 
     @property
     def first(self) -> datetime:
@@ -220,10 +234,6 @@ class _Range:
         if self.older.is_empty():
             return recent
         return pl.concat([recent, rows.filter(day).join(self.older.lazy(), on=["hour_utc", "node"], how="semi")])
-
-
-def _begin_of(hour: AgentHour) -> datetime:
-    return datetime.fromtimestamp(hour.book.hour_s, UTC)
 
 
 def _hour(moment: datetime) -> datetime:

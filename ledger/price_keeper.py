@@ -62,6 +62,8 @@ class PriceKeeper:
         self._store = store
         self._settings = settings
         self._connect = connect
+        self.refused: tuple[str, ...] | None = None
+        """Prices that the last reading found and that cannot be, by name; ``None``: nothing was read yet."""
 
     def run(self, now: datetime) -> PriceReading:
         """Read what is asked for, and store it. Doing it again changes nothing but how far the prices reach.
@@ -89,7 +91,8 @@ class PriceKeeper:
                     failed.append(str(error))
         for said in refused:
             _log.warning("%s", said)
-        return PriceReading(tuple(regions), tuple(refused), tuple(failed))
+        self.refused = tuple(refused)
+        return PriceReading(tuple(regions), self.refused, tuple(failed))
 
     def _wanted(self, now: datetime) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
         """Each region with the types seen there in the last 90 days, and those of them that ran on spot."""

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from collectors.setting import BaseModel, ConfigDict, Field
+from collectors.setting import BaseModel, ConfigDict, Field, field_validator
+from collectors.web_address import web_address
 
 
 class LivePriceSettings(BaseModel):
@@ -33,3 +34,9 @@ class LivePriceSettings(BaseModel):
     """Minutes between two readings of instances. EC2 describes one for an hour after its end, no longer."""
     cloudtrail_url: str = ""
     """Another endpoint of CloudTrail, such as a VPC endpoint."""
+
+    @field_validator("pricing_url", "ec2_url", "cloudtrail_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        instead = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
+        return url and web_address(url, such_as="https://vpce-0a1b.ec2.eu-west-1.vpce.amazonaws.com", instead=instead)

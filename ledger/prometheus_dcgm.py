@@ -4,18 +4,23 @@ Owns the queries and what is made of their answers. Per hour and device:
 
 - presence: minutes in which the device had a sample (`count by (UUID)` over 60 steps of a minute), so an outage of the
   exporter is missing time, not idle time;
-- who: each series' pod, by minutes. Pods on one device at once share its minutes in proportion to theirs;
+- who: each series' pod, by minutes. Pods on one device at once share its minutes in proportion to theirs. Series of
+  one holder, which an exporter that was started anew tells of by another ``instance``, are one: their minutes are added
+  up, to an hour at most, and their means weighed by them;
 - activity: the mean of ``DCGM_FI_PROF_GR_ENGINE_ACTIVE``, or else of ``DCGM_FI_DEV_GPU_UTIL``, over those minutes: a
-  duty cycle, an upper bound of work;
+  duty cycle, an upper bound of work. A series with a sample that is no number tells none;
 - MIG instances: compute slices of their profile by seven (A30: four) of their parent; slices that no series has are
   ``unallocated``;
 - energy: the counter's difference between the hour's ends, or, where it was reset or missing, mean power times
   presence; shared by time, since idle power is not known.
 """
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import isfinite
 
 from collectors.clock import NS_PER_HOUR
 from collectors.gpu_model import canonical_model
@@ -28,7 +33,10 @@ from ledger.prometheus_hours import NOBODY, DeviceEstimate, agent_hour, split_ac
 from ledger.prometheus_nodes import HOUR_SECONDS, STEPS, Query, node_notes
 from ledger.prometheus_pods import PodFacts
 
-MINUTE_NS = NS_PER_HOUR // 60
+_log = logging.getLogger(__name__)
+
+MINUTES = 60
+MINUTE_NS = NS_PER_HOUR // MINUTES
 PRESENCE = ("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_GPU_UTIL")
 """The first that the fleet has is what a device's presence and pods are told by."""
 ACTIVITY = (("DCGM_FI_PROF_GR_ENGINE_ACTIVE", 1.0), ("DCGM_FI_DEV_GPU_UTIL", 100.0))
@@ -66,7 +74,7 @@ def dcgm_hour(api: Query, hour_s: int, pods: PodFacts, cluster: str = "") -> lis
     if not presence:
         return []
     honoured = not any("exported_pod" in each.labels for each in presence)
-    minutes = {_identity(each.labels, honoured=honoured): round(each.value) for each in presence}
+    minutes = {key: min(MINUTES, round(told)) for key, told in _sums(presence, honoured=honoured).items()}
     present = {
         each.labels["UUID"]: round(each.value)
         for each in api.query(f"count_over_time((count by (UUID) ({metric})){STEPS})", end)
@@ -101,23 +109,55 @@ def _presence(api: Query, end: int) -> tuple[str, list[Series]]:
 def _activity(api: Query, end: int, *, honoured: bool) -> dict[_Key, float]:
     found: dict[_Key, float] = {}
     for metric, full in ACTIVITY:
-        for each in api.query(f"avg_over_time({metric}{STEPS})", end):
-            found.setdefault(_identity(each.labels, honoured=honoured), each.value / full)
+        told = api.query(f"sum_over_time({metric}{STEPS})", end)
+        known = {frozenset(each.labels.items()): each for each in told if isfinite(each.value)}
+        _tell_of_no_number(metric, end, [each for each in told if not isfinite(each.value)])
+        counted = api.query(f"count_over_time({metric}{STEPS})", end)
+        samples = _sums((each for each in counted if frozenset(each.labels.items()) in known), honoured=honoured)
+        for key, total in _sums(known.values(), honoured=honoured).items():
+            if key in samples:
+                found.setdefault(key, total / samples[key] / full)
+    return found
+
+
+def _tell_of_no_number(metric: str, end: int, series: Sequence[Series]) -> None:
+    if series:
+        hour = datetime.fromtimestamp(end - HOUR_SECONDS, UTC)
+        _log.warning(
+            "the hour %s: %d series of %s, such as that of %s, have samples that are no number and are refused; time "
+            "that nothing else measures is booked as unmeasured; mend the exporter",
+            f"{hour:%Y-%m-%dT%H:%MZ}",
+            len(series),
+            metric,
+            series[0].labels["UUID"],
+        )
+
+
+def _sums(series: Iterable[Series], *, honoured: bool) -> dict[_Key, float]:
+    """What the series of one holder on one device say together."""
+    found: dict[_Key, float] = {}
+    for each in series:
+        key = _identity(each.labels, honoured=honoured)
+        found[key] = found.get(key, 0.0) + each.value
     return found
 
 
 def _energy(api: Query, hour_s: int, present: Mapping[str, int]) -> dict[str, int]:
     """Millijoules by device."""
+    end = hour_s + HOUR_SECONDS
     last = f"max by (UUID) (last_over_time({ENERGY}[5m]))"
-    ends = {each.labels["UUID"]: each.value for each in api.query(last, hour_s + HOUR_SECONDS)}
-    begins = {each.labels["UUID"]: each.value for each in api.query(last, hour_s)}
+    ends, begins = _by_uuid(api.query(last, end)), _by_uuid(api.query(last, hour_s))
     energy = {
         uuid: round(ends[uuid] - begins[uuid]) for uuid in ends.keys() & begins.keys() if ends[uuid] >= begins[uuid]
     }
-    for each in api.query(f"avg by (UUID) (avg_over_time({POWER}{STEPS}))", hour_s + HOUR_SECONDS):
-        uuid = each.labels["UUID"]
-        energy.setdefault(uuid, round(each.value * 1000 * 60 * present.get(uuid, 0)))
+    total, samples = (f"sum by (UUID) ({over}_over_time({POWER}{STEPS}))" for over in ("sum", "count"))
+    for uuid, watts in _by_uuid(api.query(f"{total} / {samples}", end)).items():
+        energy.setdefault(uuid, round(watts * 1000 * 60 * present.get(uuid, 0)))
     return energy
+
+
+def _by_uuid(series: Iterable[Series]) -> dict[str, float]:
+    return {each.labels["UUID"]: each.value for each in series if isfinite(each.value)}
 
 
 def _identity(labels: Mapping[str, str], *, honoured: bool) -> _Key:
@@ -139,7 +179,7 @@ def _node_of(labels: Mapping[str, str]) -> str:
 def _book_device(
     device: DeviceEstimate, present_minutes: int, series: Mapping[_Key, int], activity: Mapping[_Key, float]
 ) -> None:
-    whole_ns = min(present_minutes, 60) * MINUTE_NS
+    whole_ns = min(present_minutes, MINUTES) * MINUTE_NS
     instances = {key[1]: key[2] for key in series if key[1]}
     if not instances:
         _book_holders(device, "", whole_ns, series, activity)

@@ -2,7 +2,8 @@
 
 Owns which hours these are: a journal is always better, so its node must be gone, or its days have passed.
 Level-triggered: each run looks at what the books lack. A Prometheus that does not answer whole changes nothing; what
-was asked for and is not there is not asked for again by this process.
+was asked for and is not there is not asked for again by this process. An hour that it refuses stays due and is asked
+for again after the others, so that none of them waits for it until it is forgotten.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import Protocol
 import polars as pl
 
 from collectors.errors import SourceError
+from collectors.prometheus_api import QueryRefused
 from ledger.agent_hours import AgentHour
 from ledger.booking_units import PROVISIONAL
 from ledger.hours import NodeNote
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 NODE_HOURS_A_RUN = 300
 """Asked for in one run, which other jobs wait for; the oldest first, since a Prometheus forgets those first."""
+REFUSED_A_RUN = 3
+"""So many hours that are refused end a run: then it is hardly the hours."""
 PATIENCE = timedelta(hours=1)
 """For an hour's last samples, and for a node that the API server did not name: it may be asked at a bad moment."""
 _HOUR = timedelta(hours=1)
@@ -66,7 +70,8 @@ class Recovered:
     silent: int = 0
     """Node-hours of which Prometheus has nothing: they stay ``unobserved``."""
     error: str = ""
-    """Why Prometheus could not be asked in the last run; empty: it could, or need not be."""
+    """Why Prometheus could not be asked in the last run, or which hour it refused and why; empty: it could, or need
+    not be."""
     asked_at: datetime | None = None
     """When it last answered whole."""
 
@@ -149,6 +154,8 @@ class Fallback:
         self._simulated = simulated
         self._most = most
         self._silent: dict[datetime, set[str]] = {}
+        self._failed: dict[datetime, datetime] = {}
+        """Hours that were not answered, and when that was last."""
         self.state = Recovered()
         """How it stands."""
 
@@ -159,24 +166,41 @@ class Fallback:
             StoreError: the ledger cannot be read or written; the next run does what is left.
         """
         lost = [] if self._simulated else self._lost(now)
-        wanted = lost[: self._most]
+        self._failed = {each.hour: self._failed[each.hour] for each in lost if each.hour in self._failed}
+        made, answered, error = self._answers(sorted(lost, key=self._turn)[: self._most], now)
+        if made:
+            self._booker.book(made, now)
+        self._tell_once(error)
+        asked_at = self.state.asked_at if error or not lost else now
+        silent = sum(len(nodes) for nodes in self._silent.values())
+        self.state = Recovered(len(lost) - answered, self.state.booked + len(made), silent, error, asked_at)
+        return self.state
+
+    def _turn(self, lost: Lost) -> tuple[bool, datetime, datetime]:
+        """The oldest first, behind them what was not answered, that of which it is longest ago first."""
+        failed = self._failed.get(lost.hour)
+        return failed is not None, failed or lost.hour, lost.hour
+
+    def _answers(self, wanted: Sequence[Lost], now: datetime) -> tuple[list[AgentHour], int, str]:
+        """What could be had, of how many node-hours that is the answer, and why the others have none."""
         made: list[AgentHour] = []
-        left, error = len(lost), ""
+        answered, refused = 0, list[str]()
         for hour, of in groupby(wanted, key=lambda each: each.hour):
             places = {each.place.node: each.place for each in of}
             try:
                 made += self._ask(hour, places)
+            except QueryRefused as failure:
+                self._failed[hour] = now
+                refused.append(f"the hour {hour:%Y-%m-%dT%H:%MZ}: {failure}")
+                if len(refused) >= REFUSED_A_RUN:
+                    break
             except SourceError as failure:
-                error = str(failure)
-                break
-            left -= len(places)
-        if made:
-            self._booker.book(made, now)
-        self._tell_once(error)
-        answered = self.state.asked_at if error or not lost else now
-        silent = sum(len(nodes) for nodes in self._silent.values())
-        self.state = Recovered(left, self.state.booked + len(made), silent, error, answered)
-        return self.state
+                self._failed[hour] = now
+                return made, answered, str(failure)
+            else:
+                answered += len(places)
+        more = f" (and {len(refused) - 1} more hours)" if len(refused) > 1 else ""
+        return made, answered, f"{refused[0]}{more}" if refused else ""
 
     def _lost(self, now: datetime) -> list[Lost]:
         rolled = self._store.rolled_before(USAGE)

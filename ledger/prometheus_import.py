@@ -7,7 +7,7 @@ any moment, or a Prometheus that does not answer whole, leaves hours booked or n
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, cast
 
@@ -16,6 +16,7 @@ import polars as pl
 from ledger.agent_hours import AgentHour
 from ledger.hours import NodeNote
 from ledger.keeper import Kept
+from ledger.namesakes import clusters_of, strangers
 from ledger.prometheus_dcgm import dcgm_hour
 from ledger.prometheus_hours import PROMETHEUS, agent_hour
 from ledger.prometheus_nodes import HOUR_SECONDS, NodeSeen, Query, node_notes, nodes_seen
@@ -100,6 +101,8 @@ class Imported:
     """Of which Prometheus has nothing."""
     measured: int = 0
     """Node-hours left alone, since a journal told of them."""
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    """Node to why it is left out: another cluster has one of its name."""
 
 
 def whole_hours(since: datetime, until: datetime) -> list[datetime]:
@@ -123,6 +126,7 @@ class Import:
         self._store = store
         self._keeper = keeper
         self._make = make
+        self._cluster = cluster
         self._what = f"import/{cluster}"
 
     def run(
@@ -169,15 +173,23 @@ class Import:
             return
         begun = [hour_s for hour_s, _ in waiting]
         told = self._told(begun)
-        every = [each for _, fleet in waiting for each in fleet.hours]
+        refused = self._strangers(each for _, fleet in waiting for each in fleet.hours)
+        result.refused |= refused
+        every = [each for _, fleet in waiting for each in fleet.hours if each.node not in refused]
+        lives = [each for _, fleet in waiting for each in fleet.lifetimes if each.note.node not in refused]
         fit = [each for each in every if (each.book.hour_s, each.node) not in told]
-        note_lifetimes(self._store, seen_lifetimes(each for _, fleet in waiting for each in fleet.lifetimes))
+        note_lifetimes(self._store, seen_lifetimes(lives))
         if fit:
             self._keeper.keep(fit, since=now + _HOUR, now=now)
         note_progress(self._store, self._what, {"done": _ranges({*self._done(), *begun})}, now)
         result.made += len(begun)
         result.measured += len(every) - len(fit)
         waiting.clear()
+
+    def _strangers(self, hours: Iterable[AgentHour]) -> Mapping[str, str]:
+        every = list(hours)
+        known = clusters_of(self._store, ((each.began, each.node) for each in every))
+        return strangers(every, known, self._cluster)
 
     def _told(self, hours: Iterable[int]) -> set[tuple[int, str]]:
         """Hour and node of which a journal told."""

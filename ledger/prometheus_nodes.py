@@ -76,9 +76,9 @@ def nodes_seen(api: Query, hour_s: int, notes: Iterable[NodeNote]) -> list[NodeS
     """
     end = hour_s + HOUR_SECONDS
     told = "timestamp(kube_node_info)"
-    last = _by_node(api.query(f"max_over_time({told}{_STEPS_BEYOND})", end + _BEYOND_SECONDS))
-    first = _by_node(api.query(f"min_over_time({told}{_STEPS_BEYOND})", end))
-    created = _by_node(api.query("last_over_time(kube_node_created[1h])", end))
+    last = _by_node(api.query(f"max by (node) (max_over_time({told}{_STEPS_BEYOND}))", end + _BEYOND_SECONDS))
+    first = _by_node(api.query(f"min by (node) (min_over_time({told}{_STEPS_BEYOND}))", end))
+    created = _by_node(api.query("max by (node) (last_over_time(kube_node_created[1h]))", end))
     offering = _by_node(api.query(f"max_over_time({_GPUS}[1h]) > 0", end))
     return [
         NodeSeen(

@@ -1,13 +1,14 @@
 """GPU quotas: what was granted against what was held, and what was worked with.
 
 Owns the comparison. A quota is of numbers at one time, the books are of time: the measured side is GPU-hours over a
-window, against the hours that the grant gave room for. Must never compare what does not count alike: MIG instances and
-shared replicas are not whole GPUs.
+window, against those that the grant gave room for in the hours that are booked. Must never take an hour without books
+for one in which nothing was held, nor compare what does not count alike: MIG instances and shared replicas are not
+whole GPUs.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 import polars as pl
@@ -15,6 +16,7 @@ import polars as pl
 from collectors.kube_quotas import GpuQuota, QuotaKind
 
 WHOLE_GPUS = "nvidia.com/gpu"
+_HOUR = timedelta(hours=1)
 _HELD = ("active", "idle", "unmeasured")
 
 
@@ -32,7 +34,8 @@ class QuotaUse:
     used_now: int | None
     """As the cluster says."""
     granted_ns: int | None
-    """GPU time that the grant gave room for in the window; ``None`` where the resource is no whole GPU."""
+    """GPU time that the grant gave room for in the booked hours of the window; ``None`` where the resource is no whole
+    GPU."""
     held_ns: int | None
     """Booked GPU time that holders held there, worked with or not."""
     active_ns: int | None
@@ -73,11 +76,13 @@ def quota_use(
         usage: rows of the table ``usage``.
         cluster: its name in the books.
         since: first hour of the window.
-        until: the hour after its last.
+        until: its end; of the hour in which that lies the part before it counts.
     """
-    measured = _measured(usage, cluster, since, until)
-    window_ns = round((until - since).total_seconds()) * 1_000_000_000
-    return tuple(_use(quota, measured, window_ns) for quota in quotas)
+    within = usage.filter(
+        pl.col("cluster") == cluster, pl.col("hour_utc") >= pl.lit(since), pl.col("hour_utc") < pl.lit(until)
+    )
+    measured, booked_ns = _measured(within), _booked_ns(within, until)
+    return tuple(_use(quota, measured, booked_ns) for quota in quotas)
 
 
 def team_quotas(uses: Iterable[QuotaUse]) -> tuple[TeamQuota, ...]:
@@ -110,14 +115,18 @@ def _team(team: str, uses: list[QuotaUse]) -> TeamQuota:
     )
 
 
-def _measured(usage: pl.LazyFrame, cluster: str, since: datetime, until: datetime) -> pl.DataFrame:
+def _booked_ns(usage: pl.LazyFrame, until: datetime) -> int:
+    """Time of the hours that stand in the books, whoever's time is booked in them."""
+    hours = usage.select(pl.col("hour_utc").unique()).collect().get_column("hour_utc")
+    passed = (min(until - hour, _HOUR) for hour in cast("list[datetime]", hours.to_list()))
+    return sum(each // timedelta(microseconds=1) for each in passed) * 1000
+
+
+def _measured(usage: pl.LazyFrame) -> pl.DataFrame:
     """Whole GPUs held, by namespace and team; MIG instances are quotas of their own."""
     time = pl.col("gpu_ns").cast(pl.Int128)
     return (
         usage.filter(
-            pl.col("cluster") == cluster,
-            pl.col("hour_utc") >= since,
-            pl.col("hour_utc") < until,
             pl.col("account").is_in(_HELD),
             pl.col("mig") == "",
             pl.col("namespace") != "",
@@ -128,7 +137,7 @@ def _measured(usage: pl.LazyFrame, cluster: str, since: datetime, until: datetim
     )
 
 
-def _use(quota: GpuQuota, measured: pl.DataFrame, window_ns: int) -> QuotaUse:
+def _use(quota: GpuQuota, measured: pl.DataFrame, booked_ns: int) -> QuotaUse:
     here = measured.filter(pl.col("namespace").is_in(quota.namespaces))
     whole = quota.resource == WHOLE_GPUS
     return QuotaUse(
@@ -139,7 +148,7 @@ def _use(quota: GpuQuota, measured: pl.DataFrame, window_ns: int) -> QuotaUse:
         resource=quota.resource,
         granted=quota.granted,
         used_now=quota.used,
-        granted_ns=quota.granted * window_ns if whole else None,
+        granted_ns=quota.granted * booked_ns if whole else None,
         held_ns=int(here.get_column("held").sum()) if whole else None,
         active_ns=int(here.get_column("active").sum()) if whole else None,
         scoped=quota.scoped,

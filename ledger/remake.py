@@ -51,6 +51,14 @@ def expected_lines(hours: Sequence[datetime], charges: pl.LazyFrame, existed: pl
     Returns:
         ``hour_utc, node, instance_id``, the group and ``effective_nano_usd`` in Int128; groups of nothing are left out.
     """
+    return line_sums(lines_again(hours, charges, existed)).filter(pl.col("effective_nano_usd") != 0)
+
+
+def lines_again(hours: Sequence[datetime], charges: pl.LazyFrame, existed: pl.LazyFrame) -> pl.LazyFrame:
+    """The COST rows of some hours if each node-hour had one row: a ``list`` row is of a node-hour without a line.
+
+    Args as of :func:`expected_lines`.
+    """
     rows = existed.filter(_in(hours)).with_columns(
         **{name: pl.lit("") for name, dtype in COST.schema.items() if dtype == pl.String and name not in PLACE},
         day=pl.col("hour_utc").dt.date(),
@@ -58,7 +66,7 @@ def expected_lines(hours: Sequence[datetime], charges: pl.LazyFrame, existed: pl
         gpu_ns=pl.lit(1, pl.Int64),
     )
     bare = pl.concat([conform(COST, rows), rows.select("gpu_ns")], how="horizontal")
-    return line_sums(reconcile(bare, charges, existed, hours)).filter(pl.col("effective_nano_usd") != 0)
+    return reconcile(bare, charges, existed, hours)
 
 
 def line_sums(cost: pl.LazyFrame) -> pl.LazyFrame:

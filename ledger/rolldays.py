@@ -9,6 +9,7 @@ from functools import partial
 
 import polars as pl
 
+from ledger.bill_register import closing_time
 from ledger.store import Store
 from ledger.store_errors import StoreError
 from ledger.tables import COST, USAGE, Table
@@ -24,28 +25,41 @@ class NotClosed(ValueError):  # noqa: N818  (named for the caller's move: wait)
     """A day may still be corrected, so it keeps its hours."""
 
 
-def closed_before(bills: pl.DataFrame, *, now: datetime, after_days: int) -> date | None:
+def closed_before(
+    bills: pl.DataFrame, *, now: datetime, after_days: int, closed_after: timedelta = timedelta(days=15)
+) -> date | None:
     """The first day that may not be rolled yet; None: none may.
 
-    A month may be rolled ``after_days`` after the last of its bills was read complete, in the order of months; what is
-    older than the first bill goes with it. A month with a delivery that was refused is not closed.
+    A month may be rolled ``after_days`` after the last of its bills was closed, in the order of months; what is older
+    than the first bill goes with it. A month with a delivery that was refused is not closed. Of a refusal nobody knows
+    the month of, any may be: it holds all until a delivery of the same export is booked, or for ``after_days``.
 
     Args:
-        bills: The table ``bills``; of each export and month what was read last counts.
+        bills: The table ``bills``; of each export and month what was read last counts, but nothing that was replaced.
         now: The time.
         after_days: Days from a bill's close until no correction is awaited any more.
+        closed_after: From a month's end until its bill counts as closed; one that is read later is closed when read.
     """
-    last = bills.sort("read_at").group_by("month", "export").last()
+    wait = timedelta(days=after_days)
+    standing = bills.filter(pl.col("state") != "replaced").sort("read_at")
+    if _refused_of_no_month(standing).filter(pl.col("read_at") > now - wait).height:
+        return None
+    last = standing.filter(pl.col("month").is_not_null()).group_by("month", "export").last()
     whole = (pl.col("complete") & (pl.col("state") == "booked")).fill_null(value=False)
     months = last.group_by("month").agg(whole.all(), pl.col("read_at").max())
     first_open: date | None = None
     for month, complete, read_at in months.sort("month").rows():
         if (first_open is not None and month != first_open) or not complete:
             break
-        if now < read_at + timedelta(days=after_days):
+        if now < max(read_at, closing_time(month, closed_after)) + wait:
             break
         first_open = (month + timedelta(days=31)).replace(day=1)
     return first_open
+
+
+def _refused_of_no_month(standing: pl.DataFrame) -> pl.DataFrame:
+    """The last word of exports whose last delivery was refused before its month was known."""
+    return standing.group_by("export").last().filter(pl.col("month").is_null())
 
 
 def roll_into_days(table: Table, hours: pl.LazyFrame, *, closed: date) -> pl.LazyFrame:

@@ -256,7 +256,7 @@ def _refuse_rolled(table: Table, handle: DeltaTable, where: Where) -> None:
     if before is not None and days and min(days) < before:
         raise StoreError(
             f"{table.name} of {min(days)} was rolled into days (all before {before} are): its hours cannot be replaced;"
-            " book the difference on a later day, or read a version from before"
+            " what differs belongs on the day itself (late_correction), or read a version from before"
         )
 
 

@@ -18,6 +18,7 @@ WHAT = "witnesses"
 """The name of its progress."""
 FURTHEST = timedelta(days=62)
 """A witness who speaks of longer ago is not heard: bills come within a month and a half."""
+_SEEN_AGAIN = timedelta(minutes=30)
 _END = pl.coalesce("ended", "seen")
 _INSTANCE = (
     pl.when(pl.col("instance_id") != "").then("instance_id").otherwise(pl.concat_str("cluster", pl.lit("/"), "node"))
@@ -57,6 +58,20 @@ def note_settled(store: Store, version: int | None, now: datetime) -> None:
         StoreError: it cannot be written; more is looked at next time.
     """
     note_progress(store, WHAT, {"version": version, "through": now.isoformat()}, now)
+
+
+def settled_through(store: Store) -> datetime | None:
+    """End of the last hour whose node-hours are as the witnesses have them; None: it was never noted.
+
+    An hour counts half an hour after its end: a node that stood at its end was seen again by then.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    through = progress(store, WHAT).get("through")
+    if not isinstance(through, str):
+        return None
+    return (datetime.fromisoformat(through) - _SEEN_AGAIN).replace(minute=0, second=0, microsecond=0)
 
 
 def _changed_from(store: Store, former: int | None, version: int, now: datetime) -> tuple[datetime, datetime]:

@@ -4,8 +4,11 @@ Owns the reasons. A reason is told from the bill's own words (how a line was pri
 node-hour, never from the size of the difference.
 """
 
+from collections.abc import Mapping
+
 import polars as pl
 
+from ledger.bill_witness import type_table
 from ledger.reconcile import LIST, USAGE_CHARGE
 
 _NODE_HOUR = ("hour_utc", "node", "instance_id")
@@ -71,6 +74,36 @@ def billed_not_observed(cost: pl.LazyFrame, node_hours: pl.LazyFrame) -> pl.Lazy
         .agg(effective_nano_usd=_sum("effective_nano_usd"))
         .join(silent, on=_NODE_HOUR)
         .sort(_NODE_HOUR)
+    )
+
+
+def billed_without_node(
+    charges: pl.LazyFrame, node_hours: pl.LazyFrame, types: Mapping[tuple[str, str], int]
+) -> pl.LazyFrame:
+    """GPU instances that were paid for and that are no node of these books: of their lines none is short enough to tell
+    of hours, and nothing else told of them. Their cost is shared.
+
+    Args:
+        charges: CHARGES rows.
+        node_hours: all NODE_HOURS rows.
+        types: GPUs by provider and instance type.
+
+    Returns:
+        ``instance_id, instance_type, provider, region, billing_account, period_start, period_end, lines,
+        effective_nano_usd``; the period is from the first line's start to the last one's end.
+    """
+    return (
+        charges.filter(pl.col("category") == USAGE_CHARGE, pl.col("instance_id") != "")
+        .join(type_table(types), on=("provider", "instance_type"), how="semi")
+        .join(node_hours.select("instance_id").unique(), on="instance_id", how="anti")
+        .group_by("instance_id", "instance_type", "provider", "region", "billing_account")
+        .agg(
+            period_start=pl.col("period_start").min(),
+            period_end=pl.col("period_end").max(),
+            lines=pl.len(),
+            effective_nano_usd=_sum("effective_nano_usd"),
+        )
+        .sort("instance_id", "instance_type", "region", "billing_account")
     )
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from ledger.cost_changes import INPUTS, LIVE, changes
 from ledger.cost_keeper import WHAT
+from ledger.late_corrections import hours_of
 from ledger.remake import existence_for, last_known, touching
 from ledger.store import Store
 from ledger.store_progress import progress
@@ -59,6 +60,7 @@ _COST = (
     "effective_nano_usd",
     "carbon_ug",
     "embodied_ug",
+    "intensity",
 )
 LINE = (
     "instance_id",
@@ -80,7 +82,7 @@ class Day:
 
     day: date
     hours: Sequence[datetime]
-    """Those whose cost is made, ascending."""
+    """Those whose cost is made, ascending; of a day that was rolled all or none."""
     within: pl.Expr
     """Whether a row is of these hours, whether their cost is made or not."""
     usage_rolled: bool
@@ -119,7 +121,8 @@ class Books:
     def _pending(self, former: Mapping[str, int | None]) -> frozenset[datetime]:
         inputs = {table.name: self.versions[table.name] for table in INPUTS}
         hours = () if former == inputs else changes(self.store, former, inputs).hours
-        return frozenset(hour for hour in hours if not self.has_days(COST, hour.date()))
+        rolled = {hour.date() for hour in hours if self.is_rolled(hour.date())}
+        return frozenset({*hours, *hours_of(sorted(rolled))})
 
     def is_current(self) -> bool:
         """Whether nothing was written since."""
@@ -137,6 +140,10 @@ class Books:
         """Whether the table's hours of that day became one row."""
         before = self.rolled[table.name]
         return before is not None and day < before
+
+    def is_rolled(self, day: date) -> bool:
+        """Whether usage or cost of that day has no hours any more."""
+        return self.has_days(USAGE, day) or self.has_days(COST, day)
 
     def span(self) -> tuple[datetime, datetime] | None:
         """Start of the first and of the last hour that anything is booked in; None: nothing is."""
@@ -169,7 +176,7 @@ class Books:
     def cuts(self, day: date, first: datetime, last: datetime) -> list[tuple[datetime, datetime]]:
         """First and last hours of the parts of a day that are looked at together; one where the day was rolled."""
         start = datetime.combine(day, time(), UTC)
-        if self.has_days(USAGE, day) or self.has_days(COST, day):
+        if self.is_rolled(day):
             return [(start, start + timedelta(hours=23))]
         start, end = max(start, first), min(start + timedelta(hours=23), last)
         rows = self.rows_of_day(USAGE, day).select(pl.len()).collect().item()

@@ -8,6 +8,7 @@ import polars as pl
 from ledger import verify_law as law
 from ledger import verify_money as money
 from ledger import verify_time as clock
+from ledger.carbon_again import grams_again
 from ledger.reconcile import reconcile
 from ledger.remake import GROUP, NODE_HOUR, expected_lines, line_sums, list_again
 from ledger.rolldays import AMOUNTS
@@ -85,6 +86,8 @@ def _cost_laws(books: Books, part: Day) -> Iterator[Break]:
         yield from broken(law.PRICED, money.without_price(cost, prices))
         yield from broken(law.ORPHANS, money.without_usage(cost, usage))
         yield from broken(law.LIST, money.list_totals(cost, usage, node_hours, prices))
+    if not part.hours:
+        return
     lines = expected_lines(part.hours, part.lines.lazy(), part.existed.lazy())
     borne = line_sums(cost)
     if part.rolled:
@@ -104,6 +107,8 @@ def _share_law(books: Books, part: Day, found: Sequence[Break]) -> Iterator[Brea
     made = reconcile(listed.lazy(), part.lines.lazy(), part.existed.lazy(), part.hours)
     others = made.join(named.lazy(), on=["hour_utc", "node"], how="anti")
     yield from broken(law.SHARES, money.shares(cost.lazy(), others))
+    if cost["carbon_ug"].null_count() < cost.height:
+        yield from broken(law.GRAMS, money.grams(cost.lazy(), grams_again(usage, cost).lazy()))
 
 
 def _made(frame: pl.DataFrame, part: Day) -> pl.DataFrame:

@@ -62,6 +62,11 @@ ORPHANS = Law("orphans", "Cost stands on usage rows, and each usage row has its 
 LIST = Law("list", "The list cost of a node-hour is its price times the time it existed, rounded once.", _MEND)
 LINES = Law("lines", "The effective cost of a node-hour is what the bill's lines give to it, to the unit.", _MEND)
 SHARES = Law("shares", "Each row bears its share of its node-hour, as the rule of apportioning gives it.", _MEND)
+GRAMS = Law(
+    "grams",
+    "Each row bears its share of its device's grams: energy times the intensity and PUE that it names, rounded once.",
+    _MEND,
+)
 CHARGES = Law(
     "charges",
     "Over the range cost equals charges, by billing account and category.",
@@ -72,7 +77,23 @@ BILLS = Law(
     "The lines of each booked bill add up to its totals, with one rounding line, and no line is of another bill.",
     _MEND,
 )
-LAWS = (SCHEMA, HOURS, KEYS, REGISTER, DEVICES, TIME, SIGNS, PRICED, ORPHANS, LIST, LINES, SHARES, CHARGES, BILLS)
+LAWS = (
+    SCHEMA,
+    HOURS,
+    KEYS,
+    REGISTER,
+    DEVICES,
+    TIME,
+    SIGNS,
+    PRICED,
+    ORPHANS,
+    LIST,
+    LINES,
+    SHARES,
+    GRAMS,
+    CHARGES,
+    BILLS,
+)
 
 
 @dataclass(frozen=True, slots=True)

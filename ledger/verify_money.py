@@ -6,21 +6,12 @@ import polars as pl
 
 from collectors.clock import NS_PER_HOUR
 from ledger.apportion_frame import half_even
+from ledger.carbon import ROW
 from ledger.reconcile import SHARED
 from ledger.remake import GROUP, NODE_HOUR
 from ledger.tables import COST
 
-USAGE_KEY = (
-    "hour_utc",
-    "node",
-    "instance_id",
-    "gpu_uuid",
-    "mig",
-    "holder_kind",
-    "holder",
-    "account",
-    "method",
-)
+USAGE_KEY = ROW
 """What cost has in common with the usage that it stands on."""
 _LIST = pl.col("list_nano_usd")
 
@@ -152,6 +143,16 @@ def shares(cost: pl.LazyFrame, made: pl.LazyFrame) -> pl.LazyFrame:
         expected=_amounts("made", "made_"),
         found=_amounts("booked", ""),
     )
+
+
+def grams(cost: pl.LazyFrame, again: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of devices whose operational grams differ from those of :func:`ledger.carbon_again.grams_again`."""
+    ug = pl.col("carbon_ug")
+    borne = cost.group_by(USAGE_KEY).agg(found=pl.when(ug.count() > 0).then(ug.cast(pl.Int128).sum()))
+    both = again.rename({"carbon_ug": "expected"}).join(borne, on=USAGE_KEY, how="inner")
+    wrong = both.filter(pl.col("expected").cast(pl.Int128).ne_missing(pl.col("found")))
+    said = {name: pl.format("{} micrograms", name).fill_null("none") for name in ("expected", "found")}
+    return wrong.select("hour_utc", "node", subject=_row(), **said)
 
 
 def charge_totals(charged: Mapping[tuple[str, str], int], borne: Mapping[tuple[str, str], int]) -> pl.LazyFrame:

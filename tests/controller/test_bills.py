@@ -9,9 +9,10 @@ import pytest
 from collectors.bill_files import Deliveries
 from collectors.bill_shelf import Directory
 from collectors.price_list import load
+from controller.api_reports import variances
 from controller.bills import Bills, BillsAway
 from controller.bookkeeper import Bookkeeper
-from ledger.bill_intake import BillIntake, Source
+from ledger.bill_intake import BillIntake, Source, Taken
 from ledger.charge_lines import Reading
 from ledger.cost_keeper import CostKeeper
 from ledger.costing import Costing
@@ -79,6 +80,24 @@ def test_an_instance_that_never_told_of_itself_is_unobserved(rig):
     assert list(verify(rig.store)) == []
 
 
+def test_an_instance_with_gpus_that_is_billed_by_the_day_alone_is_listed_as_no_node(rig):
+    known = {
+        "ProviderName": "Microsoft",
+        "ResourceId": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm",
+        "x_SkuDetails": '{"VMSize": "Standard_NC24ads_A100_v4"}',
+        "EffectiveCost": "88",
+    }
+    days = [{"ChargePeriodStart": f"2026-11-0{day}", "ChargePeriodEnd": f"2026-11-0{day + 1}"} for day in (5, 6)]
+    csv_of(rig.folder / "november.csv", *[{**known, **day} for day in days])
+    rig.bills.run()
+    assert rig.store.scan(NODE_HOURS).collect().is_empty()
+    said = variances(rig.store, "window=2026-11-06T00:00:00Z,2026-11-07T00:00:00Z", NOW)
+    (listed,) = said["billed_without_node"]
+    assert listed["instance_id"].endswith("/vm")
+    assert (listed["instance_type"], listed["lines"]) == ("Standard_NC24ads_A100_v4", 1)
+    assert (listed["period_start"], listed["effective_nano_usd"]) == ("2026-11-06T00:00:00Z", str(88 * 10**9))
+
+
 def test_an_instance_without_gpus_is_shared_cost(rig):
     csv_of(rig.folder / "november.csv", line(5, CPU, "USE1-BoxUsage:m5.large", "0.10"), form=CUR)
     rig.bills.run()
@@ -119,6 +138,23 @@ def test_a_bill_that_is_refused_is_told_once_and_leaves_the_others_alone(rig, ca
     assert "a.csv" in told[0]
     assert rig.cost() == 98_320_000_000
     assert sorted(rig.store.scan(BILLS).collect()["state"]) == ["booked", "refused"]
+
+
+def test_a_delivery_that_is_not_all_there_is_told_once_and_booked_when_it_is(rig, caplog):
+    caplog.set_level(logging.INFO)
+    folder = rig.folder / "cur/20261101-20261201"
+    folder.mkdir(parents=True)
+    (folder / "cur-Manifest.json").write_text('{"reportKeys": ["cur/20261101-20261201/cur-1.csv"]}')
+    assert rig.bills.waiting is None
+    rig.bills.run(), rig.bills.run()
+    (told,) = [message for message in caplog.messages if "a bill is not all there" in message]
+    assert told.endswith("are not there yet, such as cur/20261101-20261201/cur-1.csv; it is looked at again")
+    rig.bills.tell(Taken())  # of Cost Explorer, which knows nothing of deliveries
+    assert [told] == [f"a bill is not all there: {line}" for line in rig.bills.waiting]
+    csv_of(folder / "cur-1.csv", line(5), form=CUR)
+    rig.bills.run()
+    assert rig.bills.waiting == ()
+    assert rig.cost() == 98_320_000_000
 
 
 def test_a_source_that_is_away_is_said_after_the_others_are_read(rig):

@@ -41,7 +41,7 @@ def bucket(whim: str = "") -> Iterator[dict[str, str]]:
     """An S3 endpoint with the bucket ``books`` in a process of its own; gives the options of a store.
 
     Args:
-        whim: ``deny`` refuses every write.
+        whim: ``deny`` refuses every write; a path refuses everything while something is there.
     """
     with in_a_process("serve_bucket(sys.argv[1])", whim) as server:
         assert server.stdout is not None
@@ -68,8 +68,11 @@ def serve_bucket(whim: str) -> None:
     moto = DomainDispatcherApplication(create_backend_app)
     ready = Event()
 
+    def denied(method):
+        return method == "PUT" if whim == "deny" else bool(whim) and Path(whim).exists()
+
     def app(environ, start_response):
-        if whim == "deny" and ready.is_set() and environ["REQUEST_METHOD"] == "PUT":
+        if ready.is_set() and denied(environ["REQUEST_METHOD"]):
             start_response("403 Forbidden", [("Content-Type", "application/xml")])
             return [b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>']
         return moto(environ, start_response)

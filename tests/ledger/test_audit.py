@@ -13,10 +13,10 @@ from ledger.audit import (
     Target,
     action_id,
     append,
-    downs_in_window,
     frame_of,
     open_intents,
     read,
+    steps_of_windows,
     times_to_ready,
 )
 from ledger.store import Store
@@ -29,10 +29,18 @@ TRAIN = replace(CHAT, name="train", uid="uid-2")
 TABLES = (AUDIT,)
 
 
-def told(action, moment, target=CHAT, *, result="done", window=None, dry_run=False):
+def told(action, moment, target=CHAT, *, result="done", window=None, until=None, dry_run=False):
     phase = "result" if result else "intent"
     return AuditRow(
-        moment, action_id(target, action, moment), phase, action, target, window=window, result=result, dry_run=dry_run
+        moment,
+        action_id(target, action, moment),
+        phase,
+        action,
+        target,
+        window=window,
+        until=until,
+        result=result,
+        dry_run=dry_run,
     )
 
 
@@ -125,28 +133,57 @@ def test_rows_are_asked_for_by_time_and_name(store, asked, found):
     assert read(store, asked).collect()["name"].to_list() == found
 
 
-def test_downs_of_a_window_are_counted_once_each(store):
+def steps(frame):
+    return [(row["action"], row["name"], row["at_utc"]) for row in frame.iter_rows(named=True)]
+
+
+def test_steps_of_a_window_are_told_in_order_and_once_each(store):
     window, earlier = at(5), at(5) - timedelta(days=1)
     down = told("down", at(5, 1), window=window)
     append(
         store,
         [
+            told("restore", at(6), window=window),
             down,
             replace(down, at=at(5, 2)),  # told again after a restart
-            told("down", at(6), window=window),
+            told("raise", at(5, 30), window=window),
+            told("tell_owner", at(4, 30), TRAIN, window=window),
             told("down", at(7), window=window, dry_run=True),
             told("down", at(8), window=window, result="conflict"),
             told("down", at(9), window=window, result=""),
-            told("down", at(5, 1), TRAIN, window=window),
-            told("down", at(5, 3), window=earlier),
+            told("finish", at(9), window=window),
+            told("down", at(5, 3), window=earlier, until=at(10)),
         ],
     )
-    assert downs_in_window(store, "eu", [window]) == {
-        ("Deployment", "ml", "chat", window): 2,
-        ("Deployment", "ml", "train", window): 1,
-    }
-    assert downs_in_window(store, "us", [window]) == {}
-    assert downs_in_window(store, "eu", []) == {}
+    newest = [told("down", at(11), TRAIN, window=window), told("down", at(11), window=window, result="unknown")]
+    found = steps_of_windows(store, "eu", at(12), at(4), windows=[window, None], newest=newest)
+    assert steps(found) == [
+        ("tell_owner", "train", at(4, 30)),
+        ("down", "chat", at(5, 1)),
+        ("raise", "chat", at(5, 30)),
+        ("restore", "chat", at(6)),
+        ("down", "train", at(11)),
+    ]
+    assert steps_of_windows(store, "us", at(12), at(4), windows=[window]).is_empty()
+
+
+def test_a_window_is_under_way_until_its_downs_said_that_it_ends(store):
+    days = [at(5) + timedelta(days=day) for day in range(3)]
+    append(
+        store,
+        [
+            told("down", days[0] + timedelta(minutes=1), window=days[0], until=days[1]),
+            told("down", days[1] + timedelta(minutes=1), window=days[1], until=days[2]),
+            told("restore", days[1] + timedelta(minutes=2), window=days[1], until=days[1] + timedelta(minutes=3)),
+            told("down", days[1] + timedelta(minutes=4), TRAIN),
+        ],
+    )
+    now = days[1] + timedelta(hours=1)
+    under_way = steps(steps_of_windows(store, "eu", now, days[0]))
+    assert [name for name, *_ in under_way] == ["down", "restore", "down"]
+    assert [name for _, name, _ in under_way] == ["chat", "chat", "train"]
+    assert len(steps_of_windows(store, "eu", now, days[0], windows=[days[0]])) == len(under_way) + 1
+    assert steps(steps_of_windows(store, "eu", now, now)) == []
 
 
 def test_an_intent_stays_open_until_any_result_is_told(store):

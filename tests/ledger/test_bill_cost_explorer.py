@@ -1,3 +1,4 @@
+import logging
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -105,6 +106,18 @@ def test_an_export_takes_the_place_of_the_sums_and_the_month_is_asked_for_no_mor
     assert ("cost-explorer:111", "replaced", 5) in books.register()
     assert take(amazon) == []
     assert len(amazon.asked) == 1
+
+
+def test_each_reading_tells_its_requests_and_what_they_cost(books, take, caplog):
+    caplog.set_level(logging.INFO, "ledger.bill_cost_explorer")
+    books.now = datetime(2026, 12, 3, 5, tzinfo=UTC)
+    take(Amazon(*AMAZON))
+    books.now = datetime(2026, 12, 3, 23, tzinfo=UTC)
+    take(Amazon(*AMAZON), most=3)
+    assert caplog.messages == [
+        "Cost Explorer was asked about account 111 in 2 requests for 0.02 USD; today 2 of 20 requests, 0.02 USD",
+        "Cost Explorer was asked about account 111 in 1 requests for 0.01 USD; today 3 of 3 requests, 0.03 USD",
+    ]
 
 
 def test_the_cap_on_requests_is_shown_and_books_nothing(books, take):

@@ -112,6 +112,24 @@ def test_a_refused_bill_leaves_the_former_one_in_force(books):
     assert books.billed() == 1.25
 
 
+def test_a_refused_bill_that_is_removed_is_refused_no_more_until_it_comes_back(books):
+    books.put("a.csv", {})
+    copy = books.put("copy.csv", {})
+    other = books.put("other.csv", {"BilledCost": "x"})
+    assert len(books.take().refused) == 2
+    content = copy.read_bytes()
+    copy.unlink(), books.take()
+    assert sorted(books.register()) == [
+        ("acme:a.csv", "booked", 1),
+        ("acme:copy.csv", "replaced", None),
+        ("acme:other.csv", "refused", None),
+    ]
+    copy.write_bytes(content), other.unlink()
+    assert len(books.take().refused) == 1
+    assert ("acme:copy.csv", "refused", None) in books.register()
+    assert books.billed() == 1.25
+
+
 def test_a_refused_bill_is_not_read_again_until_it_changes_or_is_read_differently(books):
     books.put("a.csv", {"BillingCurrency": "EUR"})
     assert books.take().refused
@@ -127,8 +145,57 @@ def test_the_same_file_under_another_name_is_refused(books):
     books.take()
     books.put("copy.csv", {}, {"BilledCost": "2"})
     why = books.take().refused[0]
-    assert why.startswith("acme:copy.csv: 2 of its 2 lines are booked from acme:a.csv already; give a later delivery")
+    assert why == (
+        "acme:copy.csv: 2 of its 2 lines are among the 2 that are booked from acme:a.csv already; a later delivery of"
+        " the same bill takes its place under the same name, a copy is to be removed"
+    )
     assert books.billed() == 3.25
+
+
+def test_a_month_that_grows_under_new_names_is_refused_and_booked_once_under_the_former_name(books):
+    so_far = [{**hour(number % 24), "BilledCost": "1", "ResourceId": f"i-{number:08d}"} for number in range(25)]
+    books.put("to-the-3rd.csv", *so_far[:4])
+    books.take()
+    books.put("to-the-9th.csv", *so_far[:10])
+    whole = books.put("to-the-25th.csv", *so_far)
+    refused = books.take().refused
+    assert ["4 of its 25 lines are among the 4 that" in why for why in refused] == [True, False]
+    assert "4 of its 10 lines are among the 4 that are booked from acme:to-the-3rd.csv already" in refused[1]
+    assert books.billed() == 4
+    whole.replace(books.bills / "to-the-3rd.csv")
+    books.take()
+    assert books.billed() == 25
+
+
+def test_files_that_share_some_days_are_refused_and_those_with_a_line_alike_are_not(books):
+    lines = [{**hour(number % 24), "BilledCost": "1", "ResourceId": f"i-{number:08d}"} for number in range(38)]
+    books.put("first-days.csv", *lines[:20])
+    books.take()
+    books.put("rolling.csv", *lines[17:37])
+    assert "3 of its 20 lines are among the 20" in books.take().refused[0]
+    (books.bills / "rolling.csv").unlink()
+    books.put("next-days.csv", *lines[19:])
+    assert len(books.take().booked) == 1
+
+
+def test_a_year_so_far_beside_one_of_its_months_is_refused(books):
+    october = {"BillingPeriodStart": "2026-10-01T00:00:00Z"}
+    books.put("november.csv", {}, {"BilledCost": "2"})
+    books.take()
+    books.put("year.csv", {}, {"BilledCost": "2"}, *[{**october, "BilledCost": f"{cost}"} for cost in range(3, 40)])
+    assert "2 of its 39 lines are among the 2" in books.take().refused[0]
+
+
+def test_the_next_month_another_account_and_a_small_correction_are_booked_beside(books):
+    books.put("a.csv", *[{**hour(number), "BilledCost": "1"} for number in range(9)])
+    december = {"BillingPeriodStart": "2026-12-01T00:00:00Z", "BilledCost": "1"}
+    books.put("december.csv", *[{**hour(number), **december} for number in range(9)])
+    other = {"BillingAccountId": "222", "BilledCost": "1"}
+    books.put("other.csv", *[{**hour(number), **other} for number in range(9)])
+    books.put("correction.csv", {**hour(3), "BilledCost": "-0.25", "ChargeClass": "Correction"})
+    taken = books.take()
+    assert (len(taken.booked), taken.refused) == (4, [])
+    assert books.billed() == 26.75
 
 
 def test_a_file_with_other_lines_of_the_same_account_is_booked_beside(books):

@@ -75,3 +75,19 @@ def test_sources_are_directories_and_prefixes_of_buckets(monkeypatch):
     assert everything.shelf.prefix == ""
     for source in (aws, everything):
         source.shelf.client.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix"),
+    [
+        ("s3://acme-bills/cur", "cur/"),
+        ("s3://acme-bills/cur/", "cur/"),
+        ("s3://acme-bills/2026/november.csv.gz", "2026/november.csv.gz"),
+        ("s3://acme-bills/", ""),
+    ],
+)
+def test_a_prefix_is_a_folder_and_not_what_other_names_begin_with(monkeypatch, path, prefix):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (source,) = sources_of(BillSettings(sources=[{"name": "aws", "path": path}]))
+    assert source.shelf.prefix == prefix
+    source.shelf.client.close()

@@ -331,7 +331,7 @@ def _fleet(nodes):
     return hours, witnessed(*lives)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(NODES)
 def test_law_each_devices_rows_add_up_to_the_time_its_node_existed_and_to_the_journals_energy(nodes):
     hours, existed = _fleet(nodes)
@@ -352,7 +352,7 @@ def test_law_each_devices_rows_add_up_to_the_time_its_node_existed_and_to_the_jo
             assert energy.get(uuid, 0) == (device.energy_mj or 0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(NODES, st.randoms(use_true_random=False))
 def test_law_the_order_in_which_things_come_changes_nothing(nodes, chance):
     hours, existed = _fleet(nodes)

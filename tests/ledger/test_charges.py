@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors import bill_file
+from collectors import bill_csv
+from collectors.bill_cur_legacy import snake
 from collectors.bill_refused import BillRefused
 from ledger import charge_kinds
 from ledger.tables import CHARGES
@@ -142,6 +143,38 @@ def test_covered_usage_without_its_share_of_the_commitment_is_refused(tmp_path):
     assert why.startswith("bill.csv: line 3: effective: is empty; a line cannot be booked without it")
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "lacks"),
+    [
+        ("RIFee", {}, "unused_amortized_upfront_fee_for_billing_period and reservation_unused_recurring_fee, which"),
+        ("RIFee", {UNUSED[0]: "1.5"}, "'RIFee' needs reservation_unused_recurring_fee, which"),
+        (
+            "SavingsPlanRecurringFee",
+            {},
+            "needs savings_plan_total_commitment_to_date and savings_plan_used_commitment,",
+        ),
+        ("SavingsPlanRecurringFee", {FEE[1]: "60"}, "needs savings_plan_total_commitment_to_date, which"),
+        ("SavingsPlanRecurringFee", {FEE[0]: "60"}, "needs savings_plan_used_commitment, which"),
+        ("SavingsPlanCoveredUsage", {}, "needs savings_plan_savings_plan_effective_cost, which"),
+        ("DiscountedUsage", {}, "needs reservation_effective_cost, which"),
+    ],
+)
+@pytest.mark.parametrize("rename", [str, snake], ids=["legacy", "2.0"])
+def test_a_commitments_line_is_refused_where_the_file_lacks_its_columns(tmp_path, kind, more, lacks, rename):
+    form = {rename(name): cell for name, cell in CUR.items() if rename is str or "Tags" not in name}
+    row = {rename(name): cell for name, cell in {"lineItem/LineItemType": kind, **more}.items()}
+    why = refused(tmp_path, {}, row, form=form)
+    assert why.startswith(f"bill.csv: line 3: {rename('lineItem/LineItemType')}: '{kind}' needs ")
+    assert lacks in why
+    assert why.endswith(", which the file lacks; export these columns too; nothing of it was booked")
+
+
+@pytest.mark.parametrize(("kind", "columns"), [("RIFee", UNUSED), ("SavingsPlanRecurringFee", FEE)])
+def test_an_empty_cell_of_a_commitments_fee_is_nothing(tmp_path, kind, columns):
+    found = line(tmp_path, {"lineItem/LineItemType": kind, columns[0]: "2", columns[1]: ""}, form=CUR)
+    assert found["effective_nano_usd"] == 2 * 10**9
+
+
 def test_a_line_of_cur_knows_its_account_place_type_and_tags(tmp_path):
     found = line(tmp_path, form=CUR)
     names = ("billing_account", "sub_account", "provider", "region", "zone", "instance_type", "pricing", "tags")
@@ -234,7 +267,7 @@ amounts = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(amounts, amounts, st.sampled_from(["USD", "EUR"])), min_size=1, max_size=12))
 def test_lines_and_rounding_line_add_up_to_the_exact_total_rounded_once(tmp_path_factory, rows):
     tmp_path = tmp_path_factory.mktemp("bill")
@@ -279,7 +312,7 @@ def test_lines_that_differ_in_anything_have_ids_of_their_own(tmp_path, name, val
 def test_a_file_in_many_batches_gives_what_one_batch_gives(tmp_path, monkeypatch):
     rows = [{"ResourceId": f"i-0000000{n % 7:03d}", "BilledCost": str(n % 5)} for n in range(200)]
     whole = charges(tmp_path, csv_of(tmp_path / "b.csv", *rows))
-    monkeypatch.setattr(bill_file, "BLOCK", 2048)
+    monkeypatch.setattr(bill_csv, "BLOCK", 2048)
     monkeypatch.setattr(charge_kinds, "MOST_KINDS", 5)
     assert charges(tmp_path, tmp_path / "b.csv").equals(whole)
 
@@ -325,11 +358,13 @@ def test_a_file_without_lines_is_refused(tmp_path):
         staged(tmp_path, csv_of(tmp_path / "b.csv"))
 
 
-def test_a_last_cell_that_may_be_cut_is_refused_where_it_is_an_amount(tmp_path):
-    form = {**{name: cell for name, cell in FOCUS.items() if name != "BilledCost"}, "BilledCost": "1.25"}
-    path = csv_of(tmp_path / "b.csv", {}, form=form)
-    path.write_bytes(path.read_bytes().rstrip()[:-1])
-    with pytest.raises(BillRefused, match="the last line does not end, so BilledCost may be cut off"):
+@pytest.mark.parametrize("last", ["BilledCost", "Tags"])
+@pytest.mark.parametrize("cut", [2, 3, 12])
+def test_a_bill_that_is_cut_off_in_its_last_cell_is_refused_whatever_the_cell_is(tmp_path, last, cut):
+    form = {name: cell for name, cell in FOCUS.items() if name != last}
+    path = csv_of(tmp_path / "b.csv", {}, form={**form, last: "1.25" if last == "BilledCost" else FOCUS["Tags"]})
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(BillRefused, match=r"b\.csv: the last line does not end, so it may be cut off; deliver"):
         staged(tmp_path, path)
 
 

@@ -6,6 +6,8 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from ledger.carbon import Carbon
+from ledger.carbon_settings import CarbonSettings
 from ledger.cost_keeper import CostKeeper
 from ledger.costing import Costing
 from ledger.keeper import Keeper
@@ -237,3 +239,25 @@ def test_the_clouds_own_price_of_an_hour_replaces_what_stood_in_for_it(store):
     assert store.scan(PRICES).collect()["source"].to_list().count("aws:price-list") == 1
     assert store.version(SPOT_PRICES) is not None
     assert list(verify(store)) == []
+
+
+def test_an_hourly_intensity_that_comes_late_is_borne_by_its_day_alone(store, tmp_path):
+    grid = tmp_path / "grid.csv"
+    grid.write_text("hour_utc,g_per_kwh\n2026-10-01T05:00:00Z,300\n", encoding="utf-8")
+    rig.keep(store)
+    rig.deliver(store, rig.LINES)
+    settings = CarbonSettings.model_validate({"series": [{"file": str(grid)}]})
+    known = replace(rig.rules(), carbon=Carbon.read(settings))
+    run(store, known)
+    dollars = effective(store)
+    assert run(store, known) == []
+    with grid.open("a", encoding="utf-8") as file:
+        file.write("2026-11-01T06:00:00Z,10\n")
+    assert run(store, known) == [at(5), at(6), at(7)]
+    told = store.scan(COST).filter(pl.col("intensity").str.starts_with("series grid.csv, 10")).collect()
+    assert told["hour_utc"].unique().to_list() == [at(6)]
+    assert told["carbon_ug"].sum() > 0
+    assert effective(store) == dollars
+    assert list(verify(store)) == []
+    # a keeper that comes after knows what was weighed
+    assert run(store, replace(known, carbon=Carbon.read(settings))) == []

@@ -140,3 +140,12 @@ def test_what_a_holder_asked_for_and_held_is_told(store):
     chat = explain(store, at(5), {"holder": "ml/chat-0/server", "node": "a"}).rows
     assert {row.account: row.gpu_ns for row in chat} == {"active": 20 * MINUTE_NS, "idle": 10 * MINUTE_NS}
     assert {row.team for row in chat} == {"search"}
+
+
+def test_with_nothing_selected_every_row_of_the_hour_is_told_and_how_far_it_is(store):
+    done = []
+    told = explain(store, at(5), {}, progress=lambda *counts: done.append(counts))
+    rows = store.scan(COST).filter(hour_utc=at(5)).collect()
+    assert {each.node_hour and each.node_hour.node for each in told.rows} == {None, "a", "b"}
+    assert told.list_nano_usd == rows["list_nano_usd"].sum()
+    assert done == [(number, len(told.rows)) for number in range(1, len(told.rows) + 1)]

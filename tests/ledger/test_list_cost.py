@@ -157,7 +157,7 @@ NODES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(NODES, st.sampled_from(NodeSplit))
 def test_law_each_node_hour_equals_its_price_to_the_unit(nodes, split):
     hours, lives, prices = [], [], []
@@ -184,7 +184,7 @@ def test_law_each_node_hour_equals_its_price_to_the_unit(nodes, split):
     assert not frame.select(pl.struct(COST.key).is_duplicated().any()).item()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, HOUR_NS // 4), st.integers(1, 100_000 * USD)), min_size=1, max_size=4))
 def test_law_agents_notes_add_up_to_their_sum_rounded_once(times):
     parts = [row("GPU-1", "active", ns, price=f"p{i}") for i, (ns, _) in enumerate(times)]

@@ -226,7 +226,7 @@ def test_each_price_used_stands_once_with_its_place_and_date():
     ]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(1, 64), min_size=1, max_size=6), st.integers(100_000, 10**14).map(lambda nano: f"{nano}e-9")
 )
@@ -236,7 +236,7 @@ def test_the_parts_of_a_node_add_up_to_its_price(counts, usd):
     assert found.get_column("nano_usd_per_node_hour").sum() == round(float(usd) * 1e9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.permutations(range(6)))
 def test_the_order_of_rows_decides_nothing(order):
     hours = [node_hour(at(3, hour), capacity_type=kind) for hour in (8, 9, 10) for kind in ("spot", "on_demand")]

@@ -8,6 +8,7 @@ import pytest
 
 from collectors.errors import Misconfigured, Unavailable
 from collectors.price_list import PriceRow
+from collectors.prometheus_api import QueryRefused
 from ledger.hours import NodeNote
 from ledger.keeper import Keeper
 from ledger.list_costing import ListCosting
@@ -264,3 +265,76 @@ def test_a_lost_hour_of_days_that_were_rolled_up_is_let_be(store, vanished):
     books, agent = vanished
     store.rewrite(USAGE, {"hour_utc": [at(0)]}, lambda rows: rows, rolled=date(2026, 11, 2))
     assert fallback(store, books, Scraped(agent)).run(NOW) == Recovered()
+
+
+class Picky(Scraped):
+    """Answers, but not for some hours."""
+
+    def __init__(self, agent, refused, error):
+        super().__init__(agent)
+        self.refused, self.why = {int(at(hour * HOUR).timestamp()) for hour in refused}, error
+
+    def query(self, expression, at):
+        if at // HOUR * HOUR - HOUR in self.refused:
+            raise self.why
+        return super().query(expression, at)
+
+
+REFUSED = QueryRefused("http://p answers 422 to up: too many samples")
+AWAY = Unavailable("http://p answers 503, 3 times")
+
+
+@pytest.fixture
+def eight(store):
+    """Eight lost hours of one node, and their agent."""
+    lives(store, ("n1", "api", 0, 8 * HOUR, 8 * HOUR))
+    books = Books(store)
+    books.keeper.keep([], since=at(0), now=at(8 * HOUR))
+    agent = ScrapedAgent()
+    agent.scrape()
+    agent.run(8 * HOUR, ("A", NOBODY, "unallocated", 1.0))
+    return books, agent
+
+
+LATER = at(10 * HOUR)
+
+
+def hours_lost(store):
+    return {int((each.hour - at(0)).total_seconds()) // HOUR for each in lost(store, LATER)}
+
+
+def test_an_hour_that_is_refused_for_good_stays_due_and_shown_and_holds_up_no_other(store, eight, caplog):
+    books, agent = eight
+    made = fallback(store, books, Picky(agent, {0}, REFUSED))
+    for _ in range(2):
+        state = made.run(LATER)
+        assert (state.lost, state.booked) == (1, 7)
+        assert state.error == f"the hour 2026-11-01T00:00Z: {REFUSED}"
+    assert hours_lost(store) == {0}
+    assert len(caplog.messages) == 1
+
+
+def test_a_few_hours_refused_end_a_run_and_the_next_begins_with_others(store, eight):
+    books, agent = eight
+    api = Picky(agent, {0, 1, 2, 3}, REFUSED)
+    made = fallback(store, books, api)
+    first = made.run(LATER)
+    assert (first.lost, first.booked) == (8, 0)
+    assert first.error == f"the hour 2026-11-01T00:00Z: {REFUSED} (and 2 more hours)"
+    assert made.run(LATER).booked == 4
+    assert hours_lost(store) == {0, 1, 2, 3}
+    api.refused = set()
+    assert made.run(LATER) == Recovered(booked=8, asked_at=LATER)
+
+
+def test_a_server_that_is_away_ends_the_run_and_the_next_begins_with_another_hour(store, eight):
+    books, agent = eight
+    made = fallback(store, books, Picky(agent, {0}, AWAY))
+    assert made.run(LATER) == Recovered(lost=8, error=str(AWAY))
+    assert made.run(LATER) == Recovered(lost=1, booked=7, error=str(AWAY))
+
+
+def test_hours_that_are_refused_take_no_others_place_in_a_run(store, eight):
+    books, agent = eight
+    made = Fallback(store, books, Picky(agent, {0, 1}, REFUSED), journal_days=JOURNAL_DAYS, most=2)
+    assert [made.run(LATER).booked for _ in range(4)] == [0, 2, 4, 6]

@@ -98,6 +98,40 @@ def test_an_import_books_every_hour_as_an_estimate(store):
     assert table(store, NODE_HOURS).height == 12
 
 
+class OnPremises(Fleet):
+    """Nodes without an instance id."""
+
+    def __init__(self, cluster):
+        super().__init__()
+        self.cluster = cluster
+
+    def __call__(self, hour_s):
+        found = super().__call__(hour_s)
+        return FleetHour(found.hours, [NodeSeen(self.place("a"), DAY.timestamp(), NOW.timestamp(), has_gpus=True)])
+
+    def place(self, name):
+        return NodeNote(name, self.cluster, "", "", "", "", "", "")
+
+
+def test_a_node_of_the_name_of_another_clusters_is_refused_and_named(store):
+    def imported(cluster):
+        return Import(store, keeper(store), OnPremises(cluster), cluster).run(HOURS[:2], NOW)
+
+    assert imported("one").refused == {}
+    tables = (USAGE, NODE_HOURS, LIFETIMES)
+    before = [table(store, which) for which in tables]
+    refused = imported("two").refused
+    assert sorted(refused) == ["a", "b"]
+    assert refused["a"].startswith(
+        "node a of cluster two is refused: the ledger has a node of that name in cluster one, and neither has an"
+        " instance id, so they would be one; keep a ledger of its own for each cluster (ledger.root, --data-dir)"
+    )
+    assert all(
+        old.equals(table(store, which)) for old, which in zip(before, (USAGE, NODE_HOURS, LIFETIMES), strict=True)
+    )
+    assert Import(store, keeper(store), OnPremises("one"), "one").run(HOURS[:2], NOW, again=True).refused == {}
+
+
 def test_what_the_books_then_say_is_told_in_sums(store):
     run(store, Fleet())
     sums = estimate_sums(store, HOURS, "prod")

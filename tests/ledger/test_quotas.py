@@ -26,7 +26,22 @@ def quota(*namespaces, granted=8, used=5, kind="ResourceQuota", name="gpus", res
 
 
 def use(quotas, *rows):
-    return quota_use(quotas, usage(*rows), "prod", SINCE, UNTIL)
+    booked = (row("", "unobserved", hour=SINCE + timedelta(hours=place)) for place in range(10))
+    return quota_use(quotas, usage(*booked, *rows), "prod", SINCE, UNTIL)
+
+
+def test_an_hour_without_books_gives_no_room():
+    rows = [row("nlp", hours=8, hour=SINCE + timedelta(hours=144 + place)) for place in range(24)]
+    (found,) = quota_use([quota("nlp")], usage(*rows), "prod", SINCE, SINCE + timedelta(days=7))
+    assert (found.granted_ns, found.held_ratio, found.active_ratio) == (8 * 24 * HOUR, 1, 1)
+    (none,) = quota_use([quota("nlp")], usage(*rows), "prod", SINCE, SINCE + timedelta(days=1))
+    assert (none.granted_ns, none.held_ratio) == (0, None)
+
+
+def test_of_the_open_hour_the_part_that_has_passed_gives_room():
+    rows = [row("nlp", hours=8), row("nlp", hours=4, hour=SINCE + timedelta(hours=1))]
+    (found,) = quota_use([quota("nlp")], usage(*rows), "prod", SINCE, SINCE + timedelta(minutes=90))
+    assert (found.granted_ns, found.held_ratio) == (12 * HOUR, 1)
 
 
 def test_what_was_held_and_worked_stands_against_the_room_that_was_granted():

@@ -51,6 +51,8 @@ DATED = {
     f"{TOKENS}b3": (3, "0", "495"),
     f"{TOKENS}c": (2, "53000", "0"),
 }
+OPEN = (*DATED, f"{SIMPLE}c")
+"""Their last line does not end."""
 DOLLAR_SIGNS = tuple(f"{SIMPLE}{name}" for name in ("a1", "a2", "a3", "b", "c"))
 
 
@@ -99,6 +101,13 @@ def test_the_gpu_hours_among_the_thousand_rows_are_known_by_instance_and_type(sh
     assert set(frame["provider"]) == {"aws", "azure", "oci"}
 
 
+def ended(tmp_path, path):
+    """The example, as a file of which the last line ends: 11 of them end within it."""
+    content = path.read_bytes()
+    (tmp_path / path.name).write_bytes(content if content.endswith(b"\n") else content + b"\n")
+    return tmp_path / path.name
+
+
 @pytest.mark.parametrize("name", COMPLETED)
 def test_excerpts_are_refused_as_they_are_and_booked_once_completed(name, examples, tmp_path):
     with pytest.raises(BillRefused, match="without BillingAccountId, BillingCurrency, ProviderName"):
@@ -118,14 +127,20 @@ def test_two_excerpts_with_an_hour_that_is_none_are_refused_by_line(name, exampl
 @pytest.mark.parametrize("name", DATED)
 def test_examples_with_american_dates_are_booked_where_the_source_says_so(name, examples, tmp_path):
     with pytest.raises(BillRefused, match="is no time; write it as"):
-        staged(tmp_path, examples / f"{name}.csv")
-    frame = charges(tmp_path, examples / f"{name}.csv", timestamps=DATES)
+        staged(tmp_path, ended(tmp_path, examples / f"{name}.csv"))
+    frame = charges(tmp_path, tmp_path / f"{name}.csv", timestamps=DATES)
     assert totals(frame) == in_nano(*DATED[name])
 
 
 @pytest.mark.parametrize("name", DOLLAR_SIGNS)
 def test_examples_with_dollar_signs_and_thousands_are_refused(name, examples, tmp_path):
     with pytest.raises(BillRefused, match=r"line 2: \w+Cost: '\$[\d,.]+ ' is no amount; allowed: a plain decimal"):
+        staged(tmp_path, ended(tmp_path, examples / f"{name}.csv"), timestamps=DATES)
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_examples_that_end_within_their_last_line_are_refused_as_they_are(name, examples, tmp_path):
+    with pytest.raises(BillRefused, match="the last line does not end, so it may be cut off; deliver it again"):
         staged(tmp_path, examples / f"{name}.csv", timestamps=DATES)
 
 

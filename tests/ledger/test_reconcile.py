@@ -212,7 +212,7 @@ def months(draw):
     return list_rows, lines, nodes
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(months())
 def test_every_dollar_of_the_bill_lands_on_exactly_one_row_and_no_list_dollar_is_lost(month):
     list_rows, lines, nodes = month

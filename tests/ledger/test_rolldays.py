@@ -88,7 +88,7 @@ def test_every_number_of_a_rolled_table_is_an_amount(table):
 amounts = st.one_of(st.none(), st.integers(-(2**57), 2**57))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 47), st.sampled_from("abc"), st.integers(0, 2**57), amounts), max_size=30))
 def test_sums_by_day_and_team_are_those_of_pythons_integers(rows):
     expected = {}
@@ -159,8 +159,9 @@ def test_days_close_ninety_days_after_the_last_bill_of_their_month():
         (JANUARY, "y", True, "booked", read_on(2, 9)),
         (FEBRUARY, "x", True, "booked", read_on(3, 5)),
     )
+    next_day = timedelta(days=1)
     for now, first_open in ((read_on(5, 9), None), (read_on(5, 10), FEBRUARY), (read_on(6, 3), MARCH)):
-        assert closed_before(booked, now=now, after_days=90) == first_open
+        assert closed_before(booked, now=now, after_days=90, closed_after=next_day) == first_open
 
 
 @pytest.mark.parametrize(
@@ -171,6 +172,35 @@ def test_days_close_ninety_days_after_the_last_bill_of_their_month():
 def test_a_month_whose_last_delivery_is_not_whole_stays_open(last):
     booked = bills((JANUARY, "x", True, "booked", read_on(2, 5)), (*last, read_on(2, 6)))
     assert closed_before(booked, now=read_on(12, 1), after_days=90) is None
+
+
+def test_days_wait_from_the_close_of_a_bill_that_was_read_before_it():
+    early = bills((JANUARY, "x", True, "booked", read_on(1, 5)))
+    for now, first_open in ((read_on(4, 6), None), (read_on(5, 16), None), (read_on(5, 17), FEBRUARY)):
+        assert closed_before(early, now=now, after_days=90, closed_after=timedelta(days=15)) == first_open
+
+
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+MENDED = (JANUARY, "x", True, "booked", read_on(2, 6))
+
+
+@pytest.mark.parametrize(
+    "former",
+    [
+        pytest.param((None, "x", False, "replaced", read_on(2, 5)), id="a file that was refused, then mended"),
+        pytest.param((None, "x", False, "refused", read_on(2, 5)), id="a refusal that was never called replaced"),
+        pytest.param((JANUARY, "ce", True, "replaced", read_on(2, 5)), id="Cost Explorer, before the export came"),
+        pytest.param((date(2025, 12, 1), "x", False, "replaced", read_on(2, 5)), id="a month that its file lost"),
+    ],
+)
+def test_what_was_replaced_holds_no_month_open(former):
+    assert closed_before(bills(former, MENDED), now=LATER, after_days=90) == FEBRUARY
+
+
+def test_a_refusal_of_a_month_that_nobody_knows_holds_all_for_as_long_as_corrections_are_awaited():
+    refused = bills(MENDED, (None, "y", False, "refused", read_on(7, 1)))
+    for now, first_open in ((read_on(9, 28), None), (read_on(9, 29), FEBRUARY)):
+        assert closed_before(refused, now=now, after_days=90) == first_open
 
 
 def test_a_month_waits_for_the_months_before_it():

@@ -210,7 +210,7 @@ writes = st.lists(
 )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(writes)
 def test_replacing_does_what_a_dictionary_does(steps):
     expected = {}

@@ -11,7 +11,7 @@ from ledger.costing import Costing
 from ledger.keeper import Keeper
 from ledger.store import Store
 from ledger.tables import LIFETIMES, NODE_HOURS
-from ledger.unsettled import FURTHEST, note_settled, unsettled_since
+from ledger.unsettled import FURTHEST, note_settled, settled_through, unsettled_since
 from ledger.verify import verify
 from tests.ledger import books_rig as rig
 from tests.ledger.ledger_rig import at
@@ -146,3 +146,10 @@ def test_what_an_event_tells_days_late_is_booked(store):
     lives(store, ("late", "event", at(6, 6), at(6, 18), at(6, 18)))
     settle(store, at(12) + 9 * DAY)
     assert existed(store)["late"] == (1, 0.2)
+
+
+def test_an_hour_is_settled_half_an_hour_after_its_end(store):
+    assert settled_through(store) is None
+    for minute, through in ((29, at(9)), (30, at(10)), (59, at(10))):
+        note_settled(store, None, at(10) + timedelta(minutes=minute))
+        assert settled_through(store) == through

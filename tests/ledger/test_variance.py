@@ -98,6 +98,26 @@ def test_paid_hours_without_telemetry_are_listed():
     assert listed.select("node", "evidence", "effective_nano_usd").rows() == [("a", "bill", 68)]
 
 
+def test_paid_instances_with_gpus_that_are_no_node_are_listed():
+    def daily(instance, day, cost, **more):
+        start = NOON.replace(hour=0) + timedelta(days=day)
+        period = {"period_start": start, "period_end": start + timedelta(days=1), "effective_nano_usd": cost}
+        named = {"provider": "azure", "instance_id": instance, "instance_type": "Standard_ND96", "category": "usage"}
+        return named | period | more
+
+    lines = [
+        daily("gone", 0, 70),
+        daily("gone", 1, 5),
+        daily("i-a", 0, 80),
+        daily("", 0, 90),
+        daily("cpu", 0, 1, instance_type="Standard_D2"),
+        daily("disk", 0, 2, category="tax"),
+    ]
+    listed = v.billed_without_node(rows(CHARGES, lines), rows(NODE_HOURS, [seen()]), {("azure", "Standard_ND96"): 8})
+    told_ = listed.select("instance_id", "period_start", "period_end", "lines", "effective_nano_usd").collect().rows()
+    assert told_ == [("gone", NOON.replace(hour=0), NOON.replace(day=3, hour=0), 2, 75)]
+
+
 def test_hours_that_no_line_pays_are_listed_in_months_that_a_bill_came_for():
     costs = [cost(None, 100, charge="list"), cost(None, 9, charge="list", hour=NOON + timedelta(days=40))]
     bills = rows(

@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,14 +12,18 @@ import pytest
 from deltalake import write_deltalake
 
 from ledger import verify_books
+from ledger.carbon import Carbon
+from ledger.carbon_settings import CarbonSettings
 from ledger.cost_keeper import CostKeeper
+from ledger.costing import Costing
+from ledger.keeper import Keeper
 from ledger.node_split import NodeSplit
 from ledger.rolldays import roll_days
 from ledger.store import Store
 from ledger.tables import ALL, BILLS, CHARGES, COST, INSTANCE_TYPES, NODE_HOURS, PRICES, PROFILE, USAGE, WORK
 from ledger.verify import pending_hours, verify
 from ledger.verify_law import LAWS, Break
-from tests.ledger.books_rig import DAY, HOUR, LINES, USD, books, deliver, line, rules
+from tests.ledger.books_rig import DAY, HOUR, LINES, USD, agent, books, deliver, line, lived, rules
 from tests.ledger.ledger_rig import HOUR_NS, at
 
 
@@ -203,6 +208,42 @@ def test_a_nano_dollar_moved_from_one_row_to_another_is_named_though_all_sums_ho
     change(store, COST, busy & TRAIN, effective_nano_usd=pl.col("effective_nano_usd") + 1)
     change(store, COST, busy & ~TRAIN, effective_nano_usd=pl.col("effective_nano_usd") - 1)
     assert [(each.law, each.node) for each in verify(store)] == [("shares", "a")] * 2
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        (COST, {"carbon_ug": pl.col("carbon_ug") * 3}),
+        (COST, {"carbon_ug": None}),
+        (COST, {"intensity": None}),
+        (COST, {"intensity": pl.col("intensity").str.replace("PUE 1", "PUE 2")}),
+        (USAGE, {"energy_mj": pl.col("energy_mj") * 3}),
+    ],
+)
+def test_grams_that_are_not_energy_times_what_they_rest_on_are_named(store, table, values):
+    change(store, table, A5 & TRAIN, **values)
+    found = only(store)
+    assert (found.law, found.hour, found.node) == ("grams", at(5), "a")
+    assert found.subject == "device GPU-a2, active of ml/train-0/worker"
+    assert "micrograms" in found.expected + found.found
+
+
+def test_a_microgram_moved_from_one_holder_to_another_is_named_though_the_sum_holds(store):
+    of_device = A5 & (pl.col("gpu_uuid") == "GPU-a1") & MOST
+    for account, by in (("active", 1), ("idle", -1)):
+        change(store, COST, of_device & (pl.col("account") == account), carbon_ug=pl.col("carbon_ug") + by)
+    assert laws(store) == ["grams"]
+
+
+def test_grams_of_a_whole_node_are_proven_with_their_ratio(tmp_path):
+    carbon = CarbonSettings.model_validate({"scope": "node", "host_ratio": "0.821", "pue": "1.125"})
+    made = replace(rules(), carbon=Carbon.read(carbon))
+    store = Store(str(tmp_path / "ledger"))
+    store.claim_epoch()
+    lived(store)
+    Keeper(store, Costing(store, made), cluster="eu").keep([agent("a", at(5))], since=at(5), now=at(6))
+    assert store.scan(COST).select(pl.col("carbon_ug").sum()).collect().item() > 0
+    assert list(verify(store)) == []
 
 
 def test_a_row_of_cost_that_is_gone_is_named(store):
