@@ -38,11 +38,17 @@ class Task:
     wish: Wish
     step: Step
     kind: Kind
+    former: Outcome | None = None
+    """How the same step was refused before; ``None``: it was not."""
 
     @property
     def lever(self) -> Seen:
         """What is written."""
         return self.workload.lever
+
+    def is_news(self, outcome: Outcome) -> bool:
+        """Whether this is told for the first time: the last try was not refused in the same words."""
+        return outcome != self.former
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,10 @@ class Actor:
         self._book.note(task, outcome, now)
         return outcome
 
+    def found(self, task: Task, outcome: Outcome, now: datetime) -> None:
+        """Have it recorded that a step was made of which that was not known."""
+        self._book.note(task, outcome, now)
+
     def _write(self, task: Task) -> Outcome:
         lever, version = task.lever, task.lever.version
         past: frozenset[str] = frozenset()
@@ -120,9 +130,10 @@ class Actor:
         for patch in patches(task.step, lever, task.kind):
             wrote = writes.write(task.kind, lever.ref, patch, version)
             if wrote.result != "done":
-                if wrote.result not in {"conflict", "unknown"}:
+                outcome = Outcome(wrote.result, wrote.why)
+                if wrote.result not in {"conflict", "unknown"} and task.is_news(outcome):
                     _log.warning("%s of %s: %s", task.step.action, lever.ref, wrote.why)
-                return Outcome(wrote.result, wrote.why)
+                return outcome
             past |= {version}
             self._past[lever.ref] = past
             version = wrote.version

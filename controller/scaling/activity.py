@@ -72,10 +72,17 @@ class ActivityBook:
     """
 
     def __init__(self, most_minutes: int = MOST_MINUTES) -> None:
-        self._kept_hours = min(KEPT_HOURS, max(most_minutes, 1) // 60 + 2)
+        self._kept_hours = _hours(most_minutes)
         self._nodes: dict[str, _Node] = {}
         self._lock = threading.Lock()
         self._swept = _NEVER
+
+    def reach(self, most_minutes: int) -> None:
+        """Be asked about so many minutes at most from now on; what it does not have yet is asked for before a down."""
+        with self._lock:
+            self._kept_hours = _hours(most_minutes)
+            for known in self._nodes.values():
+                known.times.keep(self._kept_hours)
 
     def take(self, node: str, documents: Sequence[JsonObject], now: datetime) -> None:
         """Note hours that a node's agent served and that may be booked; the same again changes nothing."""
@@ -96,8 +103,10 @@ class ActivityBook:
     def of(self, workload: Workload, now: datetime, minutes: int) -> Activity | None:
         """How its GPUs worked in the last ``minutes``; ``None``: of a pod that holds some nothing is known.
 
-        A workload none of whose pods holds a GPU now has GPUs that did not work.
+        A workload none of whose pods holds a GPU now has GPUs that did not work, unless its pods are there unseen.
         """
+        if workload.hides_pods:
+            return None
         told = [self._pod(pod, now, minutes) for pod in holding(workload)]
         if None in told:
             return None
@@ -166,6 +175,10 @@ class ActivityBook:
         oldest_s = now.timestamp() - _WORKED.total_seconds()
         for known in self._nodes.values():
             known.worked = {pod: hour_s for pod, hour_s in known.worked.items() if hour_s > oldest_s}
+
+
+def _hours(minutes: int) -> int:
+    return min(KEPT_HOURS, max(minutes, 1) // 60 + 2)
 
 
 def holding(workload: Workload) -> Iterator[PodSeen]:

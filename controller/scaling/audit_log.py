@@ -8,6 +8,7 @@ the objects: their records say what was decided and when, and :func:`found_again
 import json
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +19,24 @@ import polars as pl
 
 from controller.scaling.act import Outcome, Task
 from controller.scaling.decide import record_or_none
-from controller.scaling.model import Levers, Ref, Seen
-from ledger.audit import DOWN, INTENT, RESTORE, RESULT, AuditRow, Result, Target, action_id
+from controller.scaling.model import Levers, Ref, Seen, Wish, Workload
+from controller.scaling.queue_mark import fate_of_scaler
+from controller.scaling.reverts import written
+from ledger.audit import (
+    COMMITTED_FIRST,
+    DONE,
+    DOWN,
+    INTENT,
+    OF_SCALERS,
+    REFUSED,
+    RESTORE,
+    RESULT,
+    TELL_OWNER,
+    AuditRow,
+    Result,
+    Target,
+    action_id,
+)
 from ledger.store_errors import StoreError
 
 _log = logging.getLogger(__name__)
@@ -29,7 +46,12 @@ MOST_WAITING: Final = 20_000
 ANSWER_SECONDS: Final = 15.0
 """That downs wait for their intents."""
 
+MOST_REMARKED: Final = 8
+"""Remarks of one workload that are remembered."""
+
 Append = Callable[[Sequence[AuditRow]], object]
+_Said = tuple[str, str, datetime | None]
+"""Action, result with the reason's name, and window of a remark."""
 
 
 class _Attempt:
@@ -83,7 +105,9 @@ class AuditLog:
         self._waiting: deque[AuditRow] = deque(maxlen=most)
         self._attempt: _Attempt | None = None
         self._failing = False
-        self._remarked: dict[Ref, tuple[str, str, datetime | None]] = {}
+        self._remarked: dict[Ref, tuple[_Said, ...]] = {}
+        self._refused: dict[Ref, str] = {}
+        """By workload, the down that was refused: its intent and how it went are taken."""
         self.lost = 0
         """Rows that no place was left for."""
 
@@ -99,48 +123,102 @@ class AuditLog:
         Raises:
             StoreError: they are not known to be committed, so none of these downs may be made.
         """
-        intents = [self._row(task, now, INTENT) for task in tasks]
-        with self._lock:
-            if self._attempt is not None:
-                raise StoreError("no down is made: the ledger has not answered the former batch of audit rows yet")
-            attempt = self._begin(intents)
-        if not attempt.ended(self._seconds):
+        intents = [
+            row for task in tasks if (row := self._row(task, now, INTENT)).id != self._refused.get(task.workload.ref)
+        ]
+        if not intents:  # each was tried before as the same down
+            return
+        self.commit(intents)
+
+    def commit(self, intents: Sequence[AuditRow], what: str = "down") -> None:
+        """Commit intents, with what waits; any thread may call it.
+
+        Args:
+            intents: of what must not be made before.
+            what: they are of, as messages name it.
+
+        Raises:
+            StoreError: they are not known to be committed.
+        """
+        deadline = time.monotonic() + self._seconds
+        own = [replace(row, actor=self._actor) for row in intents]
+        attempt = self._begin_after_former(own, deadline, what)
+        if not attempt.ended(max(0.0, deadline - time.monotonic())):
             raise StoreError(
-                f"no down is made: the ledger did not take their audit rows within {self._seconds:g} s; see that it "
+                f"no {what} is made: the ledger did not take their audit rows within {self._seconds:g} s; see that it "
                 "can be written"
             )
         if isinstance(attempt.error, StoreError):
             raise attempt.error
         if attempt.error is not None:
-            raise StoreError(f"no down is made: {attempt.error}") from attempt.error
+            raise StoreError(f"no {what} is made: {attempt.error}") from attempt.error
 
     def note(self, task: Task, outcome: Outcome, now: datetime) -> None:
-        """Take what became of a step; it waits for nothing and raises nothing."""
+        """Take what became of a step; it waits for nothing and raises nothing.
+
+        What is refused again in the same words is taken once.
+        """
         if outcome.result == "pending":
             return
+        ref, is_down = task.workload.ref, task.step.action == DOWN
         done = self._row(task, now, RESULT, outcome.result, outcome.why)
         intent = self._row(task, _decided(task, now), INTENT)
-        self._put([done] if task.step.action == DOWN else [intent, done])
+        known = self._refused.pop(ref, None)
+        if outcome.result == DONE:
+            self._remarked.pop(ref, None)
+        if is_down and outcome.result in REFUSED:
+            self._refused[ref] = done.id
+        if task.is_news(outcome) or (is_down and known != done.id):
+            self._put([done] if is_down else [intent, done])
 
     def remark(self, task: Task, result: Result, why: str, now: datetime) -> None:
         """Take why something was left as it is: a refusal, a contested workload, a down that is a dry run.
 
-        The same of the same window is taken once, however often it is looked at.
+        The same of the same window is taken once, however often it is looked at, and whatever it alternates with.
         """
         said = task.step.action, f"{result} {why.partition(':')[0]}", task.wish.window
         ref = task.workload.ref
-        if self._remarked.get(ref) == said:
+        known = self._remarked.get(ref, ())
+        if said in known:
             return
-        self._remarked[ref] = said
+        self._remarked[ref] = (*known, said)[-MOST_REMARKED:]
         self._put([self._row(task, now, RESULT, result, why)])
 
+    def told(self, workload: Workload, wish: Wish, text: str, now: datetime) -> None:
+        """Take that an owner was told of a down, whose window ``wish`` names; any thread may call it."""
+        target, stands = self._target(workload.subject), _json(workload.lever.levers)
+        self._put(
+            [
+                AuditRow(
+                    now,
+                    action_id(target, TELL_OWNER, now),
+                    RESULT,
+                    TELL_OWNER,
+                    target,
+                    actor=self._actor,
+                    policy=wish.policy,
+                    window=wish.window,
+                    until=wish.until,
+                    before=stands,
+                    after=stands,
+                    result=DONE,
+                    reason=text,
+                    gpus=workload.gpus,
+                    priority=wish.priority,
+                )
+            ]
+        )
+
     def keep(self, refs: Iterable[Ref]) -> None:
-        """Forget what was remarked of all other workloads."""
+        """Forget what was remarked and refused of all other workloads."""
         kept = frozenset(refs)
+        self._refused = {ref: id_ for ref, id_ in self._refused.items() if ref in kept}
         self._remarked = {ref: said for ref, said in self._remarked.items() if ref in kept}
 
     def found(self, rows: Iterable[AuditRow]) -> None:
-        """Take results that a new process found; see :func:`found_again`."""
+        """Take rows of others than a look's steps, such as results that a new process found; see
+        :func:`found_again`. Any thread may call it.
+        """
         self._put([replace(row, actor=self._actor) for row in rows])
 
     def write(self) -> None:
@@ -161,6 +239,19 @@ class AuditLog:
                 attempt.ended(seconds)
         return self.waiting
 
+    def _begin_after_former(self, intents: Sequence[AuditRow], deadline: float, what: str) -> _Attempt:
+        """Begin once no other commit is under way: results are written each second, and that fails no down."""
+        while True:
+            with self._lock:
+                former = self._attempt
+                if former is None:
+                    return self._begin(intents)
+            if not former.ended(max(0.0, deadline - time.monotonic())):
+                raise StoreError(
+                    f"no {what} is made: the ledger has not answered the former batch of audit rows within "
+                    f"{self._seconds:g} s; see that it can be written"
+                )
+
     def _begin(self, intents: Sequence[AuditRow]) -> _Attempt:
         waiting = list(self._waiting)
         self._waiting.clear()
@@ -174,8 +265,8 @@ class AuditLog:
             if attempt.error is None:
                 self._failing = False
                 return
-            # an intent whose down was not made is no news; its asker was told
-            kept = [row for row in attempt.rows if row.phase == RESULT or row.action != DOWN]
+            # an intent of what was not made is no news; its asker was told
+            kept = [row for row in attempt.rows if row.phase == RESULT or row.action not in COMMITTED_FIRST]
             self._give_back(kept)
             first, self._failing = not self._failing, True
         if first:
@@ -191,9 +282,12 @@ class AuditLog:
             self.lost += max(0, len(self._waiting) + len(rows) - (self._waiting.maxlen or 0))
             self._waiting.extend(rows)
 
+    def _target(self, subject: Seen) -> Target:
+        return Target(self._cluster, subject.ref.kind, subject.ref.namespace, subject.ref.name, subject.uid)
+
     def _row(self, task: Task, at: datetime, phase: str, result: Result = "", why: str = "") -> AuditRow:
         subject, lever, wish, step = task.workload.subject, task.lever, task.wish, task.step
-        target = Target(self._cluster, subject.ref.kind, subject.ref.namespace, subject.ref.name, subject.uid)
+        target = self._target(subject)
         record = step.record or record_or_none(lever)
         return AuditRow(
             at,
@@ -234,6 +328,11 @@ class Intent:
         return moment.astimezone(UTC)
 
 
+def found_done(refused: pl.DataFrame, seen: Callable[[Ref], Seen | None], now: datetime) -> list[AuditRow]:
+    """The results of downs that were refused, and made later by a process that died; see :func:`found_again`."""
+    return [row for row in found_again(refused, seen, now) if row.result == DONE]
+
+
 def found_again(intents: pl.DataFrame, seen: Callable[[Ref], Seen | None], now: datetime) -> list[AuditRow]:
     """The results of intents whose process died, as their objects tell them.
 
@@ -271,8 +370,9 @@ def found_again(intents: pl.DataFrame, seen: Callable[[Ref], Seen | None], now: 
 
 def _fate(intent: Intent, seen: Callable[[Ref], Seen | None]) -> tuple[Result, str]:
     target, through = intent.target, str(intent.row["through"])
-    kind, _, name = through.partition(" ") if through else (target.kind, "", target.name)
-    lever = seen(Ref(kind, target.namespace, name))
+    lever = seen(written(Ref(target.kind, target.namespace, target.name), through))
+    if intent.row["action"] in OF_SCALERS:
+        return fate_of_scaler(str(intent.row["after"]), lever)
     if lever is None or (not through and lever.uid != target.uid):
         return "gone", "it is not there any more; its process ended before it could tell the result"
     record = record_or_none(lever)

@@ -18,6 +18,7 @@ from collectors.kube_errors import Malformed, Refused
 from collectors.kube_follow import Backoff
 from controller.scaling.act import Writes
 from controller.scaling.decide import Step, decide, record_or_none
+from controller.scaling.down_label import believed
 from controller.scaling.kind import Kind
 from controller.scaling.model import Levers, Ref, Seen, Wish
 from controller.scaling.patches import patches
@@ -65,7 +66,7 @@ class Server:
             Unavailable: it cannot be read.
         """
         kind = self.kinds[ref.kind]
-        return kind.seen(self.api.get(object_path(kind, self.served(ref.kind), ref), DROPPED_OF_KINDS))
+        return believed(kind.seen(self.api.get(object_path(kind, self.served(ref.kind), ref), DROPPED_OF_KINDS)))
 
 
 def would(seen: Seen, kind: Kind, now: datetime) -> Brought:
@@ -138,6 +139,15 @@ class BringBack:
             return Brought(former.ref, "coming", f"it stands as it was; whether it is Ready is not known: {error}")
 
     def _one(self, seen: Seen) -> Brought:
+        """Bring one back; the others come back whatever befalls."""
+        try:
+            return self._brought(seen)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this object's alone, and is told)
+            return Brought(
+                seen.ref, "failed", f"{type(error).__name__}: {error!s:.200}", seen.annotations.get(COMMAND, "")
+            )
+
+    def _brought(self, seen: Seen) -> Brought:
         """Go on from what is seen until it is back, or will not be."""
         kind, first, backoff = self._server.kinds[seen.ref.kind], seen, Backoff()
         restored, why = "", ""

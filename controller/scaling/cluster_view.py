@@ -5,20 +5,19 @@ from any; what it gives out is never changed afterwards. It makes no request.
 """
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from collectors.clock import NS_PER_SECOND, Clock
 from collectors.kube_follow import FollowState
-from controller.scaling.model import NamespaceSeen, NodeSeen, PodSeen, Ref, Seen
+from controller.scaling.claims import NOT_KNOWN, ClaimSeen
+from controller.scaling.local_volumes import UNSEEN, LocalVolumes, VolumeSeen
+from controller.scaling.model import Claimed, NamespaceSeen, NodeSeen, PodSeen, Ref, Seen
+from controller.scaling.pod_index import PodIndex, homed, pop
 from controller.scaling.trimmed import Unreadable, counts
 
-_K = TypeVar("_K")
-_I = TypeVar("_I")
-_V = TypeVar("_V")
-
-PODS, NAMESPACES, NODES = "Pod", "Namespace", "Node"
+PODS, NAMESPACES, NODES, VOLUMES = "Pod", "Namespace", "Node", "PersistentVolume"
 SETTLE_SECONDS = 120
 """A kind that cannot be listed for so long no longer keeps the others waiting."""
 
@@ -55,19 +54,26 @@ class ClusterView:
         self._scalers: dict[tuple[str, Ref], dict[Ref, Seen]] = {}
         self._namespaces: dict[str, NamespaceSeen] = {}
         self._nodes: dict[str, NodeSeen] = {}
-        self._pods: dict[str, PodSeen] = {}
-        self._pods_of: dict[Ref, dict[str, PodSeen]] = {}
-        self._pods_on: dict[str, dict[str, PodSeen]] = {}
+        self._pods = PodIndex()
+        self._claims: dict[Ref, int] = {}
+        self.claims_asked = False
+        """Whether anything asks for devices by resource claims, so that these need be seen."""
+        self.on_claims: Callable[[], None] = lambda: None
+        """Called once, when that becomes so, or the next is; it must not wait."""
+        self.volumes_named = False
+        """Whether anything names claims of volumes, so that these need be seen."""
+        self._volumes = LocalVolumes()
 
     def objects(self, kind: str) -> Sequence[Seen]:
         """All objects of a kind of the registry that can be read; none where the cluster lacks it."""
         with self._lock:
-            return tuple(self._objects.get(kind, {}).values())
+            return tuple(map(self._with_claims, self._objects.get(kind, {}).values()))
 
     def get(self, ref: Ref) -> Seen | None:
         """One object."""
         with self._lock:
-            return self._objects.get(ref.kind, {}).get(ref)
+            found = self._objects.get(ref.kind, {}).get(ref)
+            return None if found is None else self._with_claims(found)
 
     def scalers_of(self, kind: str, subject: Ref) -> Sequence[Seen]:
         """Objects of an autoscaling kind, such as ``HorizontalPodAutoscaler``, that scale a workload."""
@@ -75,14 +81,14 @@ class ClusterView:
             return tuple(self._scalers.get((kind, subject), {}).values())
 
     def pods_of(self, ref: Ref) -> Sequence[PodSeen]:
-        """The pods of a workload that hold GPUs; of the others those that are not Ready."""
+        """The pods of a workload that hold GPUs or announce an engine; of the others those that are not Ready."""
         with self._lock:
-            return tuple(self._pods_of.get(ref, {}).values())
+            return tuple(map(self._pod_with_claims, self._pods.of(ref)))
 
     def pods_on(self, node: str) -> Sequence[PodSeen]:
         """The pods of a node, as :meth:`pods_of` has them."""
         with self._lock:
-            return tuple(self._pods_on.get(node, {}).values())
+            return tuple(map(self._pod_with_claims, self._pods.on(node)))
 
     def namespace(self, name: str) -> NamespaceSeen:
         """A namespace; one without labels where it is not seen."""
@@ -100,6 +106,12 @@ class ClusterView:
         """All nodes by name."""
         with self._lock:
             return dict(self._nodes)
+
+    def has_gpus(self) -> bool:
+        """Whether a node has GPUs, or a pod that is bound to one holds some."""
+        with self._lock:
+            bound = map(self._pod_with_claims, self._pods.bound())
+            return any(node.gpus for node in self._nodes.values()) or any(pod.gpus for pod in bound)
 
     @property
     def unreadable(self) -> Mapping[Ref, str]:
@@ -169,6 +181,7 @@ class ClusterView:
         with self._lock:
             self._attached.pop(kind, None)
         self.replace_objects(kind, ())
+        self.replace_claims(kind, ())
 
     def decide(self, undecided: Collection[str]) -> None:
         """It is known which kinds the server has, but for these."""
@@ -202,11 +215,43 @@ class ClusterView:
             self._drop(ref)
         self.changed.set()
 
+    def replace_claims(self, kind: str, items: Sequence[ClaimSeen]) -> None:
+        """All claims of a kind."""
+        with self._lock:
+            others = {ref: gpus for ref, gpus in self._claims.items() if ref.kind != kind}
+            self._claims = others | {item.ref: item.gpus for item in items}
+        self.changed.set()
+
+    def put_claim(self, item: ClaimSeen) -> None:
+        """A claim that is new or has changed."""
+        with self._lock:
+            same, self._claims[item.ref] = self._claims.get(item.ref) == item.gpus, item.gpus
+        if not same:
+            self.changed.set()
+
+    def remove_claim(self, ref: Ref) -> None:
+        """A claim that is gone: what it asked for is not known any more."""
+        with self._lock:
+            self._claims.pop(ref, None)
+
+    def set_volumes(self, items: Sequence[VolumeSeen]) -> None:
+        """All PersistentVolumes."""
+        self._volumes.replace(items)
+        self.changed.set()
+
+    def put_volume(self, item: VolumeSeen) -> None:
+        """A PersistentVolume that is new or has changed."""
+        if self._volumes.put(item):
+            self.changed.set()
+
+    def remove_volume(self, name: str) -> None:
+        """A PersistentVolume that is gone."""
+        self._volumes.remove(name)
+
     def replace_pods(self, items: Sequence[PodSeen]) -> None:
         """All pods."""
         with self._lock:
-            for uid in list(self._pods):
-                self._drop_pod(uid)
+            self._pods.clear()
             for pod in items:
                 self._take_pod(pod)
         self.changed.set()
@@ -215,18 +260,18 @@ class ClusterView:
         """A pod that is new or has changed."""
         with self._lock:
             former = self._pods.get(pod.uid)
-            if former == pod:
+            if former == homed(pod, self._maker(pod)):
                 return
-            self._drop_pod(pod.uid)
+            self._pods.drop(pod.uid)
             self._take_pod(pod)
-            same = former is None and pod.uid not in self._pods
+            same = former is None and self._pods.get(pod.uid) is None
         if not same:
             self.changed.set()
 
     def remove_pod(self, uid: str) -> None:
         """A pod that is gone."""
         with self._lock:
-            if self._drop_pod(uid) is None:
+            if self._pods.drop(uid) is None:
                 return
         self.changed.set()
 
@@ -276,38 +321,52 @@ class ClusterView:
         if isinstance(item, Unreadable):
             self._unreadable[item.ref] = item.why
             return
+        self._note_claims(item.claims)
+        self._note_volumes(item.volumes)
         self._objects.setdefault(item.ref.kind, {})[item.ref] = item
         if item.scales is not None:
             self._scalers.setdefault(_scaled(item, item.scales), {})[item.ref] = item
+        self._pods.rehome(item.ref, item)
 
     def _drop(self, ref: Ref) -> None:
         former = self._objects.get(ref.kind, {}).pop(ref, None)
         if former is not None and former.scales is not None:
-            _pop(self._scalers, _scaled(former, former.scales), ref)
+            pop(self._scalers, _scaled(former, former.scales), ref)
+        self._pods.rehome(ref, None)
+
+    def _maker(self, pod: PodSeen) -> Seen | None:
+        return None if pod.maker is None else self._objects.get(pod.maker.kind, {}).get(pod.maker)
 
     def _take_pod(self, pod: PodSeen) -> None:
         if counts(pod):
-            self._pods[pod.uid] = pod
-            self._pods_of.setdefault(pod.workload, {})[pod.uid] = pod
-            if pod.node:
-                self._pods_on.setdefault(pod.node, {})[pod.uid] = pod
+            self._note_claims(pod.claims)
+            self._pods.take(pod, self._maker(pod))
 
-    def _drop_pod(self, uid: str) -> PodSeen | None:
-        former = self._pods.pop(uid, None)
-        if former is not None:
-            _pop(self._pods_of, former.workload, uid)
-            _pop(self._pods_on, former.node, uid)
-        return former
+    def _note_claims(self, claims: Sequence[Claimed]) -> None:
+        if claims and not self.claims_asked:
+            self.claims_asked = True
+            self.on_claims()
+
+    def _note_volumes(self, volumes: Sequence[str]) -> None:
+        if volumes and not self.volumes_named:
+            self.volumes_named = True
+            self.on_claims()
+
+    def _with_claims(self, seen: Seen) -> Seen:
+        if seen.volumes:
+            lost = self._volumes.losses(seen.ref.namespace, seen.volumes) if self.synced(VOLUMES) else (UNSEEN,)
+            seen = replace(seen, losses=(*seen.losses, *lost)) if lost else seen
+        if not seen.claims:
+            return seen
+        return replace(seen, gpus_per_pod=seen.gpus_per_pod + self._claimed(seen.ref.namespace, seen.claims))
+
+    def _pod_with_claims(self, pod: PodSeen) -> PodSeen:
+        return replace(pod, gpus=pod.gpus + self._claimed(pod.namespace, pod.claims)) if pod.claims else pod
+
+    def _claimed(self, namespace: str, claims: Sequence[Claimed]) -> int:
+        return sum(each.times * self._claims.get(Ref(each.kind, namespace, each.name), NOT_KNOWN) for each in claims)
 
 
 def _scaled(scaler: Seen, scales: tuple[str, str]) -> tuple[str, Ref]:
     kind, name = scales
     return scaler.ref.kind, Ref(kind, scaler.ref.namespace, name)
-
-
-def _pop(index: dict[_K, dict[_I, _V]], key: _K, item: _I) -> None:
-    found = index.get(key)
-    if found is not None:
-        found.pop(item, None)
-        if not found:
-            del index[key]

@@ -4,6 +4,7 @@ Owns what is learnt of restores: the lead time of the next one, and why one that
 finished when its pods are Ready, not when it was written.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ _MARGIN = 1.25
 """Over the slowest of them."""
 UNSAID = "its pods are not Ready, and nothing says why"
 _CAPACITY, _IMAGE, _QUOTA = "no capacity", "image", "quota"
+_SHORT = re.compile(rf"not Ready, {_CAPACITY} for ([A-Za-z0-9._-]+(?:, [A-Za-z0-9._-]+)*): ")
+_BY_QUOTA = re.compile(r"\b(exceeded|failed|insufficient|unknown for) quota\b")
+"""As the admission of quotas says it; a pod may be named anything."""
 
 
 class LeadTimes:
@@ -77,14 +81,28 @@ class Late:
     since: datetime
     """When it was due."""
     reason: str
-    """One of ``no capacity``, ``image``, ``quota``, ``other``: a label of metrics."""
+    """One of ``no capacity``, ``image``, ``quota``, ``refused``, ``other``: a label of metrics."""
     why: str
     """As the cluster says it."""
     instance_types: tuple[str, ...] = ()
     """Where its pods ran, where capacity is what is missing."""
 
+    @property
+    def told(self) -> str:
+        """For people, and for the next process: see :func:`short_types`."""
+        short = f" for {', '.join(self.instance_types)}" if self.instance_types else ""
+        return f"not Ready, {self.reason}{short}: {self.why}"
 
-def late(ref: Ref, record: Record, pods: Sequence[PodSeen], now: datetime, allowed: timedelta) -> Late | None:
+
+def short_types(told: str) -> tuple[str, ...]:
+    """The instance types that were short, of a late restore as it was :attr:`told <Late.told>`."""
+    found = _SHORT.match(told)
+    return tuple(found[1].split(", ")) if found else ()
+
+
+def late(
+    ref: Ref, record: Record, pods: Sequence[PodSeen], now: datetime, allowed: timedelta, *, unmade: str = ""
+) -> Late | None:
     """Why a restore is overdue; ``None``: it is not.
 
     Args:
@@ -93,11 +111,12 @@ def late(ref: Ref, record: Record, pods: Sequence[PodSeen], now: datetime, allow
         pods: of its workload.
         now: the time.
         allowed: how long after it was due it is not yet called late.
+        unmade: why pods of it cannot be made; a quota lets none come to be that could tell it.
     """
     due = record.due or record.restoring
     if due is None or now - due < allowed:
         return None
-    said = sorted(pod.waiting for pod in pods if pod.waiting)
+    said = sorted(pod.waiting for pod in pods if pod.waiting) or [each for each in (unmade,) if each]
     reason = _reason(said[0]) if said else "other"
     types = record.instance_types if reason == _CAPACITY else ()
     return Late(ref, due, reason, said[0] if said else UNSAID, types)
@@ -105,9 +124,9 @@ def late(ref: Ref, record: Record, pods: Sequence[PodSeen], now: datetime, allow
 
 def _reason(said: str) -> str:
     lowered = said.lower()
-    if "quota" in lowered:
+    if _BY_QUOTA.search(lowered):
         return _QUOTA
-    if "image" in lowered:
+    if "image" in lowered.partition(":")[0]:
         return _IMAGE
     if lowered.startswith("unschedulable") or "insufficient" in lowered:
         return _CAPACITY

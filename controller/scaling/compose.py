@@ -110,7 +110,7 @@ def subjects(
     """
     for kind in kinds:
         for seen in map(complete, view.objects(kind)):
-            if managed(seen) is not None or (kind in _SCALERS and _scales_a_subject(view, seen, kinds)):
+            if managed(seen) is not None or (kind in _SCALERS and _is_left(view, seen, kinds)):
                 continue
             autoscalers = [each for each in view.scalers_of(AUTOSCALER, seen.ref) if managed(each) is None]
             yield Subject(
@@ -122,9 +122,10 @@ def subjects(
             )
 
 
-def _scales_a_subject(view: View, scaler: Seen, kinds: Sequence[str]) -> bool:
+def _is_left(view: View, scaler: Seen, kinds: Sequence[str]) -> bool:
+    """Whether a scaler is no workload of its own: it scales one, or stands still; one whose target is not seen is."""
     if scaler.scales is None:
-        return False
+        return True
     kind, name = scaler.scales
     return kind in kinds and view.get(Ref(kind, scaler.ref.namespace, name)) is not None
 

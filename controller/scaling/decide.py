@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from controller.scaling.down_label import is_remade
 from controller.scaling.kind import Kind
 from controller.scaling.model import Levers, Seen, Value, Wish
 from controller.scaling.record import BrokenRecord, Record, record_of
@@ -57,6 +58,7 @@ def decide(
     *,
     ready: bool,
     downs_before: int = 0,
+    brought_back: datetime | None = None,
     instance_types: tuple[str, ...] = (),
 ) -> Step:
     """The next step for one object.
@@ -69,6 +71,8 @@ def decide(
         ready: whether the pods of its workload are Ready.
         downs_before: how often it was put down within the present window, as far as this is known from elsewhere than
             the object; for one whose record was taken away together with the change.
+        brought_back: since when it was being brought back by a restore of which all writes are known to be done;
+            ``None``: that is not known.
         instance_types: of the nodes on which its pods run, for the record of a down.
     """
     if seen.deleting:
@@ -82,7 +86,8 @@ def decide(
     look = _Look(seen, wish, kind, now, instance_types)
     if record is None:
         return look.unmarked(downs_before)
-    return look.marked(record, ready=ready)
+    done = record.restoring is not None and record.restoring == brought_back
+    return look.marked(record, downs_before, ready=ready, done=done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +111,15 @@ class _Look:
             return Step("nothing", "it has ended")
         return self._put_down(reverts) or Step("nothing", "it is at that size already, or below")
 
-    def marked(self, record: Record, *, ready: bool) -> Step:
+    def marked(self, record: Record, downs_before: int, *, ready: bool, done: bool) -> Step:
         if record.restoring is not None:
-            return self._restoring(record, ready=ready)
+            return self._restoring(record, ready=ready, done=done)
         if self.seen.levers == record.put:
             return self._down(record)
         if self._stands_as_before(record) and (self._untouched(record) or self.seen.levers != record.was):
             return self._undone(record)
         if self.seen.levers == record.was:
-            return self._reverted(record)
+            return self._reverted(record, downs_before)
         if self._wished_down and record.window == self.wish.window:
             return Step("nothing", "somebody changed it since it was put down: theirs stands until the window ends")
         return Step("give_way", "somebody changed it since it was put down: theirs stands")
@@ -128,9 +133,9 @@ class _Look:
         grown = self.seen.generation - record.generation
         return grown < 2 + self.kind.generation_counts_annotations
 
-    def _restoring(self, record: Record, *, ready: bool) -> Step:
+    def _restoring(self, record: Record, *, ready: bool, done: bool) -> Step:
         if self.seen.levers != record.was:
-            if not self._stands_as_before(record):
+            if done or not self._stands_as_before(record):
                 return Step("give_way", "somebody changed it while it was coming back: theirs stands")
             if self._untouched(record):
                 return Step("restore", self.wish.why, record.was, record, recorded=True)
@@ -172,10 +177,11 @@ class _Look:
         )
         return self._towards(wanted, changed, recorded=False)
 
-    def _reverted(self, record: Record) -> Step:
+    def _reverted(self, record: Record, downs_before: int) -> Step:
         if not self._wished_down:
             return Step("finish", "somebody put it back before its time")
-        reverts = record.reverts + 1 if record.window == self.wish.window else 0
+        known = record.window == self.wish.window and not is_remade(record)
+        reverts = record.reverts + 1 if known else downs_before
         return self._put_down(reverts) or Step("finish", "it is as wished")
 
     def _wanted(self, record: Record) -> Levers | None:
@@ -226,5 +232,5 @@ def record_or_none(seen: Seen) -> Record | None:
     """The record of an object, where it bears one that is understood."""
     try:
         return record_of(seen)
-    except BrokenRecord:
+    except Exception:  # noqa: BLE001  (whatever it is, it is not understood; who decides on the object tells why)
         return None

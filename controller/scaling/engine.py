@@ -13,17 +13,23 @@ from typing import Protocol
 
 from controller.scaling.act import Actor, Outcome, Task
 from controller.scaling.compose import Subject, View, is_back, subjects
-from controller.scaling.decide import Step, decide
+from controller.scaling.decide import Step, decide, record_or_none
+from controller.scaling.down_label import is_remade
 from controller.scaling.kind import Kind
 from controller.scaling.left_by_downscaler import taken_over
-from controller.scaling.model import NamespaceSeen, Ref, Refusal, Seen, Wish, Workload
+from controller.scaling.lost_answers import FOUND, LostAnswers
+from controller.scaling.model import NOTHING, NamespaceSeen, Ref, Refusal, Seen, Wish, Workload
 from controller.scaling.record import RECORD
+from controller.scaling.refused_writes import RefusedWrites, Tried
 from controller.scaling.registry import described_elsewhere, managed_by, size_refused, with_template
+from controller.scaling.reverts import Standing, standing_of
 from ledger.store_errors import StoreError
 
 _log = logging.getLogger(__name__)
 
 UPS = frozenset({"restore", "raise", "finish", "give_way"})
+BATCH = 125
+"""Downs whose intents are committed together; what comes back in the meantime waits for no more of them."""
 _FORGOTTEN = Wish("none", "no policy concerns it any more")
 
 
@@ -48,6 +54,8 @@ class Report:
     refusals: tuple[Refusal, ...] = ()
     outcome: Outcome | None = None
     """Of the writes; ``None``: nothing was written."""
+    tried: Tried | None = None
+    """How the same step went at its last try, this look's or an earlier one's; ``None``: it did not fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class Tick:
     waiting: int = 0
     """Downs that the cap left for later."""
     error: StoreError | None = None
-    """Why the intents of downs could not be committed, so that none was made."""
+    """Why the intents of downs could not be committed, so that no more were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,8 @@ class Policy:
     """Why no down may be made at all, such as an open breaker; empty: they may."""
     instance_types: Callable[[Sequence[str]], tuple[str, ...]] = field(default=lambda _nodes: ())
     """Of nodes."""
+    overtaken: Callable[[], bool] = field(default=lambda: False)
+    """Whether something may have become due since the look began: what comes back waits for no row of downs."""
 
 
 class Engine:
@@ -102,42 +112,81 @@ class Engine:
         self._kinds = kinds
         self._policy = policy
         self._actor = actor
-        self._downs: dict[Ref, tuple[datetime | None, int]] = {}
-        """By object, how often it was put down in which window: for records that are taken away with the change."""
+        self._downs: dict[Ref, Standing] = {}
+        """By object that is written: for records that are taken away with the change."""
+        self._brought_back: dict[Ref, datetime] = {}
+        """By object, the restore that was made, as its record names it: who puts it down after that meant it."""
+        self._refused = RefusedWrites()
+        self._lost = LostAnswers()
+        self._told: dict[Ref, str] = {}
+        """By object, why nothing could be made of it at the last look."""
+        self._former: list[Mapping[Ref, Standing]] = []
+        self.recalled = False
+        """Whether looks know what former processes did."""
 
-    def recall(self, downs: Mapping[Ref, tuple[datetime | None, int]]) -> None:
-        """Take how often former processes put objects down, and in which window."""
-        self._downs = {**downs, **self._downs}
+    def recall(self, downs: Mapping[Ref, Standing]) -> None:
+        """Take what former processes did, for all looks that begin from now on; any thread may call it."""
+        self._former.append(downs)
 
     def look(self, now: datetime) -> list[Report]:
         """What would be done now, guards asked, nothing written."""
         seen: set[Ref] = set()
+        former, self._told = self._told, {}
         reports = [self._report(subject, now, seen) for subject in self.subjects()]
         reports += [self._orphan(each, now) for each in self._marked() if each.ref not in seen]
         concerned = [each for each in reports if each.wish.wished != "none" or each.step.action != "nothing"]
-        return self._guarded(concerned, now)
+        guarded = self._guarded(concerned, now)
+        for ref, why in self._told.items():
+            if former.get(ref) != why:
+                _log.error("%s: %s", ref, why)
+        return guarded
 
     def tick(self, now: datetime) -> Tick:
         """One look, and what follows from it."""
         if not self._cluster.ready():
             return Tick(now, ())
+        self._take_former()
         self._downs = {ref: count for ref, count in self._downs.items() if self._cluster.get(ref) is not None}
-        reports = {report.ref: report for report in self.look(now)}
-        ups = [report for report in reports.values() if report.step.action in UPS]
+        self._brought_back = {ref: at for ref, at in self._brought_back.items() if RECORD in self._annotations(ref)}
+        for task in self._lost.found(self._cluster.get):
+            self._actor.found(task, FOUND, now)
+            self._count(task)
+        reports = {report.ref: self._recalled(report) for report in self.look(now)}
+        self._refused.keep(reports)
+        due = [each for each in reports.values() if each.tried is None or not each.tried.holds(now)]
+        ups = [report for report in due if report.step.action in UPS]
         ups.sort(key=lambda report: (-report.wish.priority, report.ref))
         for report in ups:
             reports[report.ref] = self._act(report, now)
-        downs = [r for r in reports.values() if r.step.action == "down" and not r.refusals and not r.wish.dry_run]
+        downs = [r for r in due if r.step.action == "down" and not r.refusals and not r.wish.dry_run]
+        downs.sort(key=lambda report: report.tried.tries if report.tried is not None else 0)
         allowed = downs[: max(0, self._policy.allowance(now))]
-        try:
-            self._actor.intend([self.task(report) for report in allowed], now)
-        except StoreError as error:
-            return Tick(now, tuple(reports.values()), len(downs), error)
-        for report in allowed:
-            if self._policy.hold(now):  # what opens while they are made holds back the rest
+        made, error = self._make(allowed, reports, now)
+        return Tick(now, tuple(reports.values()), len(downs) - made, error)
+
+    def _make(
+        self, downs: Sequence[Report], reports: dict[Ref, Report], now: datetime
+    ) -> tuple[int, StoreError | None]:
+        """Put down one after the other; how many were tried, and why no more could be."""
+        made = 0
+        for first in range(0, len(downs), BATCH):
+            batch = downs[first : first + BATCH]
+            if self._policy.overtaken():
                 break
-            reports[report.ref] = self._act(report, now)
-        return Tick(now, tuple(reports.values()), waiting=len(downs) - len(allowed))
+            try:
+                self._actor.intend([self.task(report) for report in batch], now)
+            except StoreError as error:
+                return made, error
+            for report in batch:
+                if self._policy.hold(now):  # what opens while they are made holds back the rest
+                    return made, None
+                reports[report.ref] = self._act(report, now)
+                made += 1
+        return made, None
+
+    def _annotations(self, ref: Ref) -> Mapping[str, str]:
+        seen = self._cluster.get(ref)
+        return NOTHING if seen is None else seen.annotations
 
     def subjects(self) -> list[Subject]:
         """All that may be scaled, whether a policy concerns it or not."""
@@ -148,11 +197,12 @@ class Engine:
                 self._cluster,
                 tuple(self._kinds),
                 managed=lambda seen: managed_by(seen, described),
-                complete=self._complete,
+                complete=self.complete,
             )
         )
 
-    def _complete(self, seen: Seen) -> Seen:
+    def complete(self, seen: Seen) -> Seen:
+        """An object with what another one describes of it."""
         if seen.template_of is None:
             return seen
         kind, name = seen.template_of
@@ -162,16 +212,33 @@ class Engine:
         return [seen for kind in self._kinds for seen in self._cluster.objects(kind) if RECORD in seen.annotations]
 
     def _report(self, subject: Subject, now: datetime, used: set[Ref]) -> Report:
+        """What is found about one workload; the others are looked at whatever befalls."""
+        levers = [each for each in (subject.scaled_object, subject.autoscaler, subject.seen) if each is not None]
+        try:
+            report = self._found(subject, levers, now)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this workload's alone)
+            used.update(each.ref for each in levers)
+            lever = next((each for each in levers if RECORD in each.annotations), subject.seen)
+            return self._broken(Workload(subject.seen, lever, subject.namespace, subject.pods), error)
+        used.add(report.ref)
+        return report
+
+    def _broken(self, workload: Workload, error: Exception) -> Report:
+        """Left alone, and told once."""
+        lever = workload.lever.ref
+        why = f"it is left as it is, since nothing can be made of it: {type(error).__name__}: {error!s:.200}"
+        self._told[lever] = why
+        return Report(lever, workload.ref, _FORGOTTEN, Step("broken", f"{lever}: {why}"), workload)
+
+    def _found(self, subject: Subject, levers: Sequence[Seen], now: datetime) -> Report:
         gpus = sum(pod.gpus for pod in subject.pods) or subject.seen.gpus_per_pod
         wish = self._early(subject, self._policy.wish(subject.asked, subject.namespace, gpus, now), now)
         workload = subject.workload(wish.size)
         lever = workload.lever
         if wish.wished != "down" and RECORD not in lever.annotations:
             # what was put down through another lever comes back through that one
-            marked = [each for each in (subject.scaled_object, subject.autoscaler, subject.seen) if each is not None]
-            lever = next((each for each in marked if RECORD in each.annotations), lever)
+            lever = next((each for each in levers if RECORD in each.annotations), lever)
             workload = replace(workload, lever=lever)
-        used.add(lever.ref)
         lever = taken_over(lever, wish, now)
         if lever is not workload.lever:
             workload = replace(workload, lever=lever)
@@ -179,15 +246,28 @@ class Engine:
 
     def _guarded(self, reports: list[Report], now: datetime) -> list[Report]:
         """Downs with what stands against them."""
-        downs = [(report.workload, report.wish) for report in reports if report.step.action == "down"]
-        refused: Mapping[Ref, tuple[Refusal, ...]] = self._policy.refusals(downs, now) if downs else {}
-        held = (Refusal("breaker", why),) if downs and (why := self._policy.hold(now)) else ()
-        return [
-            replace(report, refusals=(*refused.get(report.subject, ()), *held))
-            if report.step.action == "down"
-            else report
-            for report in reports
-        ]
+        downs = {report.ref: report for report in reports if report.step.action == "down"}
+        if not downs:
+            return reports
+        refused = self._refusals(list(downs.values()), now)
+        held = (Refusal("breaker", why),) if (why := self._policy.hold(now)) else ()
+        for ref, report in downs.items():
+            said = refused[report.subject]
+            if isinstance(said, Exception):
+                downs[ref] = self._broken(report.workload, said)
+            else:
+                downs[ref] = replace(report, refusals=(*said, *held))
+        return [downs.get(report.ref, report) for report in reports]
+
+    def _refusals(self, downs: Sequence[Report], now: datetime) -> Mapping[Ref, tuple[Refusal, ...] | Exception]:
+        """By workload what its guards say, or why they cannot be asked about it."""
+        try:
+            refused = self._policy.refusals([(each.workload, each.wish) for each in downs], now)
+        except Exception as error:  # noqa: BLE001  (of one of them: each is asked about by itself)
+            if len(downs) == 1:
+                return {downs[0].subject: error}
+            return {ref: said for each in downs for ref, said in self._refusals([each], now).items()}
+        return {each.subject: refused.get(each.subject, ()) for each in downs}
 
     def _early(self, subject: Subject, wish: Wish, now: datetime) -> Wish:
         """The wish with the lead time in it: a down that ends so soon has ended."""
@@ -211,6 +291,7 @@ class Engine:
             now,
             ready=is_back(workload),
             downs_before=count if window == wish.window else 0,
+            brought_back=self._brought_back.get(lever.ref),
             instance_types=self._policy.instance_types([pod.node for pod in workload.pods if pod.node]),
         )
 
@@ -226,25 +307,59 @@ class Engine:
 
     def _orphan(self, seen: Seen, now: datetime) -> Report:
         """An object that bears a record, and is not what would be written for any workload now: it comes back."""
-        step = decide(seen, _FORGOTTEN, self._kinds[seen.ref.kind], now, ready=seen.readiness.done)
         namespace = self._cluster.namespace(seen.ref.namespace)
         workload = Workload(seen, seen, namespace, tuple(self._cluster.pods_of(seen.ref)))
+        try:
+            step = decide(seen, _FORGOTTEN, self._kinds[seen.ref.kind], now, ready=seen.readiness.done)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this object's alone)
+            return self._broken(workload, error)
         return Report(seen.ref, seen.ref, _FORGOTTEN, step, workload)
 
     def task(self, report: Report) -> Task:
         """A report as what is recorded of it."""
-        return Task(report.workload, report.wish, report.step, self._kinds[report.ref.kind])
+        former = report.tried.outcome if report.tried is not None and report.tried.is_refused else None
+        return Task(report.workload, report.wish, report.step, self._kinds[report.ref.kind], former)
+
+    def _recalled(self, report: Report) -> Report:
+        """With how the same step went before."""
+        step, tried = self._refused.recall(report.workload.lever, report.wish, report.step)
+        return replace(report, step=step, tried=tried)
 
     def _act(self, report: Report, now: datetime) -> Report:
-        outcome = self._actor.act(self.task(report), now)
+        task = self.task(report)
+        if report.step.action in {"down", "raise", "restore"}:
+            self._brought_back.pop(report.ref, None)  # the next restore may bear the same time, and be cut in two
+        try:
+            outcome = self._actor.act(task, now)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the others are written)
+            outcome = Outcome("refused", f"{type(error).__name__}: {error!s:.200}")
+            if task.is_news(outcome):
+                _log.error("%s of %s cannot be written: %s", report.step.action, report.ref, outcome.why)
+        tried = self._refused.take(task, report.tried, outcome, now)
+        self._lost.take(task, outcome)
         if outcome.result == "done":
-            self._count(report)
-        return replace(report, outcome=outcome)
+            self._count(task)
+        return replace(report, outcome=outcome, tried=tried)
 
-    def _count(self, report: Report) -> None:
-        if report.step.action == "down":
-            window, count = self._downs.get(report.ref, (None, 0))
-            same = window == report.wish.window
-            self._downs[report.ref] = report.wish.window, count + 1 if same else 1
-        elif report.step.action == "restore":
-            self._downs.pop(report.ref, None)
+    def _count(self, task: Task) -> None:
+        """Keep what was done, as the record tells it: the count without what we gave back ourselves."""
+        step, ref = task.step, task.lever.ref
+        record = step.record or record_or_none(task.lever)
+        if record is None:
+            return
+        if step.action == "down":
+            reverts = record.reverts if record.window == task.wish.window else 0
+            self._downs[ref] = task.wish.window, reverts + 1
+        elif record.restoring is not None:
+            self._downs[ref] = standing_of(record)
+            if step.action == "restore":
+                self._brought_back[ref] = record.restoring
+
+    def _take_former(self) -> None:
+        """What this process did tells more than a record, which tells more than the audit table."""
+        while self._former:
+            records = ((seen.ref, record_or_none(seen)) for seen in self._marked())
+            told = ((ref, record) for ref, record in records if record is not None and not is_remade(record))
+            borne = {ref: standing_of(record) for ref, record in told}
+            self._downs = {**self._former.pop(), **borne, **self._downs}
+            self.recalled = True

@@ -45,7 +45,7 @@ class EventRemarks:
         """Tell it, where it is something that its owner should know and was not told lately."""
         action = task.step.action
         text = text_of(task, None) if action in {"contested", "broken", "unclear"} else None
-        if action == "await":
+        if action in {"await", "restore"}:
             text = EventText("ScheduleOverdue", why, "Warning")
         if text is None or result == "done":
             return

@@ -9,6 +9,7 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol
@@ -35,6 +36,8 @@ _MOST_MESSAGE: Final = 1000
 _MOST_NAME: Final = 230
 
 EventType = Literal["Normal", "Warning"]
+Sent = Callable[[datetime], None]
+"""Told when an Event stands on the API server."""
 _REASONS: Final = {
     "down": "ScheduledDown",
     "raise": "ScheduledRaise",
@@ -74,6 +77,7 @@ class _Waiting:
     count: int
     first: datetime
     last: datetime
+    sent: Sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +152,15 @@ class Events:
         with self._lock:
             return len(self._waiting)
 
-    def tell(self, about: About, text: EventText, now: datetime) -> None:
-        """Take one; it waits for nothing and raises nothing."""
+    def tell(self, about: About, text: EventText, now: datetime, sent: Sent = lambda _now: None) -> None:
+        """Take one; it waits for nothing and raises nothing.
+
+        Args:
+            about: the object.
+            text: what is told.
+            now: the time.
+            sent: called by the thread that sends, once it was sent; never where it was dropped.
+        """
         key = (about.uid, about.kind, about.namespace, about.name, text.reason)
         with self._lock:
             former = self._waiting.get(key)
@@ -157,7 +168,7 @@ class Events:
                 self.lost += 1
                 return
             count, first = (1, now) if former is None else (former.count + 1, former.first)
-            self._waiting[key] = _Waiting(about, text, count, first, now)
+            self._waiting[key] = _Waiting(about, text, count, first, now, sent)
 
     def send(self, now: datetime, now_ns: int) -> None:
         """Send what the pace allows; it raises nothing. For one thread, which is not that of restores."""
@@ -175,6 +186,7 @@ class Events:
         try:
             self._write(key, event)
             self._failing = False
+            event.sent(now)
         except (Unavailable, Unsupported) as error:
             self.lost += 1
             if isinstance(error, Unavailable):

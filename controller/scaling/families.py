@@ -50,8 +50,16 @@ class ScalingFamilies:
     def _of_savings(self, stand: ScalingStand) -> list[Family]:
         amounts: Mapping[Metric, Mapping[Labels, int]] = {
             catalogue.SCHEDULE_FREED_GPU: {(name,): saved.freed_ns for name, saved in stand.saved.items()},
-            catalogue.SCHEDULE_FREED_USD: {(name,): saved.freed_nano_usd for name, saved in stand.saved.items()},
-            catalogue.SCHEDULE_SAVED_USD: {(name,): saved.cash_nano_usd for name, saved in stand.saved.items()},
+            catalogue.SCHEDULE_FREED_USD: {
+                (name, basis): nano
+                for name, saved in stand.saved.items()
+                for basis, nano in saved.freed_by_basis.items()
+            },
+            catalogue.SCHEDULE_SAVED_USD: {
+                (name, basis): nano
+                for name, saved in stand.saved.items()
+                for basis, nano in saved.cash_by_basis.items()
+            },
         }
         unknown: Counts = {(name,): saved.unknown for name, saved in stand.saved.items()}
         return [

@@ -1,17 +1,17 @@
 """What a look leaves behind: remarks, lead times, what is late, and how things stand.
 
 Owns what is remembered from one look to the next, all of which may be lost: it is for people and metrics, and the next
-looks find it again.
+looks find it again; of instance types without capacity the audit table tells the next process.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from controller.scaling.act import Outcome, Task
-from controller.scaling.coming_back import Came, Late, LeadTimes, came, late
+from controller.scaling.coming_back import UNSAID, Came, Late, LeadTimes, came, late, short_types
 from controller.scaling.decide import record_or_none
 from controller.scaling.engine import Report, Tick
 from controller.scaling.guard_desk import ASKED_AGAIN
@@ -20,7 +20,11 @@ from ledger.audit import Result
 
 LATE_AFTER = timedelta(minutes=5)
 """A restore that is not Ready so long after it was due is overdue."""
+SCARCE_FOR = timedelta(days=7)
+"""A type that a restore waited for may be short again tomorrow, though that one came back in the end."""
 _HELD_UNTOLD = frozenset({"CronJob", "ScaledJob", "ScaledObject", "HorizontalPodAutoscaler"})
+REFUSED = "refused"
+"""A reason: the API server does not take the write."""
 _REMARKED = frozenset({"contested", "broken", "unclear"})
 
 
@@ -41,13 +45,32 @@ class Tally:
     late: dict[Ref, Late] = field(default_factory=dict[Ref, Late])
     delays: dict[str, tuple[datetime | None, float]] = field(default_factory=dict[str, tuple[datetime | None, float]])
     """By policy, the window's end and the slowest of those that came back for it."""
-    scarce: set[str] = field(default_factory=set[str])
-    """Instance types that were seen out of capacity."""
+    scarce: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    """Instance types that were seen out of capacity in the last :data:`SCARCE_FOR`, and when they last were."""
+    _former: deque[tuple[datetime, str]] = field(default_factory=deque[tuple[datetime, str]])
 
     def note(self, task: Task, outcome: Outcome) -> None:
         """Count a step that was acted upon."""
         if outcome.result != "pending":
             self.writes[task.step.action, outcome.result] += 1
+
+    def short(self, instance_types: Iterable[str], at: datetime) -> None:
+        """Note types that a restore waited for."""
+        for each in instance_types:
+            self.scarce[each] = max(at, self.scarce.get(each, at))
+
+    def recall(self, lates: Iterable[tuple[datetime, str]]) -> None:
+        """Take what former processes told of late restores, when and :attr:`Late.told`, for looks that begin from now
+        on; any thread may call it.
+        """
+        self._former.extend(lates)
+
+    def sweep(self, now: datetime) -> None:
+        """Bring the types that are short up to date."""
+        while self._former:
+            at, told = self._former.popleft()
+            self.short(short_types(told), at)
+        self.scarce = {each: at for each, at in self.scarce.items() if now - at < SCARCE_FOR}
 
 
 class FollowUp:
@@ -57,12 +80,20 @@ class FollowUp:
         tally: where it is kept.
         leads: learns how long restores take.
         remarks: where remarks go, such as the audit table and Events.
+        unmade: why an object's controller is refused pods, where its status does not say; empty: not known (yet).
     """
 
-    def __init__(self, tally: Tally, leads: LeadTimes, remarks: Sequence[Remarks]) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        leads: LeadTimes,
+        remarks: Sequence[Remarks],
+        unmade: Callable[[Seen, datetime], str] = lambda _seen, _since: "",
+    ) -> None:
         self._tally = tally
         self._leads = leads
         self._remarks = remarks
+        self._unmade = unmade
 
     def take(self, tick: Tick, tasks: Mapping[Ref, Task]) -> None:
         """Take one look.
@@ -80,9 +111,13 @@ class FollowUp:
                 self._came(report, now)
             if report.step.action == "await" and (found := self._late(report, now)) is not None:
                 lates[report.ref] = found
-                self._tally.scarce.update(found.instance_types)
-                self._say(task, "unknown", f"not Ready, {found.reason}: {found.why}", now)
+                self._tally.short(found.instance_types, now)
+                self._say(task, "unknown", found.told, now)
+            elif report.step.action == "restore" and (found := _unwritten(report, now)) is not None:
+                lates[report.ref] = found
+                self._say(task, "refused" if found.reason == REFUSED else "unknown", found.told, now)
         self._tally.late = lates
+        self._tally.sweep(now)
 
     def _came(self, report: Report, now: datetime) -> None:
         record = record_or_none(report.workload.lever)
@@ -90,15 +125,20 @@ class FollowUp:
         if record is None or took is None:
             return
         self._leads.learn(report.subject, took.seconds)
-        self._tally.scarce.difference_update(record.instance_types)
         window, slowest = self._tally.delays.get(record.policy, (None, took.delay_seconds))
         slowest = max(slowest, took.delay_seconds) if window == record.due else took.delay_seconds
         self._tally.delays[record.policy] = record.due, slowest
 
     def _late(self, report: Report, now: datetime) -> Late | None:
-        record = record_or_none(report.workload.lever)
+        record, subject = record_or_none(report.workload.lever), report.workload.subject
+        if record is None:
+            return None
         pods: Sequence[PodSeen] = report.workload.pods
-        return None if record is None else late(report.subject, record, pods, now, LATE_AFTER)
+        found = late(report.subject, record, pods, now, LATE_AFTER, unmade=subject.unmade)
+        if found is None or found.why != UNSAID:
+            return found
+        unmade = self._unmade(subject, record.restoring or found.since)
+        return late(report.subject, record, pods, now, LATE_AFTER, unmade=unmade)
 
     def _remark(self, report: Report, task: Task, now: datetime) -> None:
         if report.step.action in _REMARKED:
@@ -115,6 +155,15 @@ class FollowUp:
             each.remark(task, result, why, now)
 
 
+def _unwritten(report: Report, now: datetime) -> Late | None:
+    """A restore that is overdue since it cannot be written."""
+    record, tried = report.step.record, report.tried
+    if tried is None or record is None or record.due is None or now - record.due < LATE_AFTER:
+        return None
+    reason = REFUSED if tried.is_refused else "other"
+    return Late(report.subject, record.due, reason, tried.outcome.why or tried.outcome.result)
+
+
 def skipped(reports: Iterable[Report]) -> Counter[tuple[str, ...]]:
     """Workloads that are left as they are, by the first reason."""
     found: Counter[tuple[str, ...]] = Counter()
@@ -123,6 +172,8 @@ def skipped(reports: Iterable[Report]) -> Counter[tuple[str, ...]]:
             found[report.step.action,] += 1
         elif report.step.action == "down" and report.refusals:
             found[report.refusals[0].guard,] += 1
+        elif report.step.action == "down" and report.tried is not None and report.tried.is_refused:
+            found[REFUSED,] += 1
     return found
 
 

@@ -139,6 +139,10 @@ class NodeTimes:
         self._kept_s = kept_hours * 3600
         self._hours: dict[int, _Hour] = {}
 
+    def keep(self, hours: int) -> None:
+        """Remember so many from now on."""
+        self._kept_s = hours * 3600
+
     def take(self, document: JsonObject) -> None:
         """Note one hour as the agent serves it; it must be one that may be booked.
 

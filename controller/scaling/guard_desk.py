@@ -16,7 +16,7 @@ from collectors.errors import SourceError
 from controller.scaling.activity import FRESH_SECONDS, ActivityBook, holding
 from controller.scaling.guards import GuardAsk, pods_that_stay, refusals
 from controller.scaling.model import NodeSeen, PodSeen, Ref, Refusal, Wish, Workload
-from controller.scaling.queues import NO_ENGINE, Queued
+from controller.scaling.queues import NO_ENGINE, Queued, may_serve
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class DeskFacts:
     told_at: Callable[[Workload, Wish], datetime | None] = field(default=lambda _workload, _wish: None)
     """When the owner was told of this down."""
     own_namespace: str = ""
-    protected_namespaces: Collection[str] = ()
+    protected_namespaces: Callable[[], Collection[str]] = field(default=lambda: ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class GuardDesk:
             scarce=this.scarce,
             told_at=self._facts.told_at(workload, wish),
             own_namespace=self._facts.own_namespace,
-            protected_namespaces=self._facts.protected_namespaces,
+            protected_namespaces=self._facts.protected_namespaces(),
         )
 
     def _hear(self, wanted: Iterable[_Wanted], now: datetime) -> Mapping[str, str]:
@@ -219,7 +219,7 @@ def _silent(workload: Workload, silent: Mapping[str, str]) -> str:
 
 def _looks_up(ask: GuardAsk, found: Collection[Refusal], asked: _Asked | None) -> bool:
     """Whether agents are to be asked about it before it may go down."""
-    if not any(True for _ in holding(ask.workload)) or not {each.guard for each in found} <= LOOKED_UP:
+    if not any(True for _ in may_serve(ask.workload)) or not {each.guard for each in found} <= LOOKED_UP:
         return False
     passes = DRY_AGAIN_SECONDS if ask.wish.dry_run else FRESH_SECONDS
     again = min((AGAIN_SECONDS[each.guard] for each in found), default=passes)

@@ -93,7 +93,7 @@ def refusals(ask: GuardAsk) -> tuple[Refusal, ...]:
 def not_applicable(ask: GuardAsk) -> tuple[str, ...]:
     """Guards that have nothing to look at of this workload: they say neither yes nor no."""
     without = {
-        "telemetry": not ask.workload.gpus,
+        "telemetry": not ask.workload.gpus and ask.workload.subject.scales is None,
         "activity": not ask.workload.gpus,
         "queue": ask.queue is None and not ask.serves,
         "last_on_node": not ask.workload.gpus,
@@ -152,6 +152,8 @@ def _rollout(ask: GuardAsk) -> str:
 
 
 def _telemetry(ask: GuardAsk) -> str:
+    if why := _hidden(ask.workload):
+        return why
     if not ask.workload.gpus:
         return ""
     if ask.activity is None:
@@ -162,6 +164,22 @@ def _telemetry(ask: GuardAsk) -> str:
             "that the agent of that node answers"
         )
     return _stale(ask, ask.activity) or _unseen(ask, ask.activity)
+
+
+def _hidden(workload: Workload) -> str:
+    subject = workload.subject
+    if workload.hides_pods:
+        return (
+            f"{subject.readiness.ready} of its pods are Ready by its status, and none that asks for GPUs is seen, so "
+            "nothing is known of these; see that the controller may see pods, and that owners lead from them to it"
+        )
+    if subject.scales is None:
+        return ""
+    kind, name = subject.scales
+    return (
+        f"it scales {kind} {subject.ref.namespace}/{name}, which is not seen, so nothing is known of its GPUs; give "
+        "the controller the right to see it, or leave it out of the policy if it is of no kind that can be scaled"
+    )
 
 
 def _stale(ask: GuardAsk, found: Activity) -> str:

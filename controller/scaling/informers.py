@@ -7,7 +7,7 @@ steady state: a watch lasts an hour and is taken up where it ended.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -16,9 +16,11 @@ from collectors.errors import SourceError
 from collectors.kube_api import KubeApi, Resource
 from collectors.kube_follow import Backoff, Follower, Habits
 from collectors.kube_json import JsonObject
-from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, ClusterView
+from controller.scaling.claims import CLAIM_KINDS, DROPPED_OF_CLAIMS, ClaimSeen, claim_seen
+from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, VOLUMES, ClusterView
 from controller.scaling.discovery import Discovery
 from controller.scaling.kind import Kind
+from controller.scaling.local_volumes import DROPPED_OF_VOLUMES, VolumeSeen, volume_seen
 from controller.scaling.model import NamespaceSeen, NodeSeen, PodSeen, Seen
 from controller.scaling.trimmed import (
     DROPPED_OF_KINDS,
@@ -106,6 +108,8 @@ class Informers:
         self._clock = clock
         self._habits = habits
         self._discovery = Discovery(api, kinds)
+        self._claim_kinds = Discovery(api, CLAIM_KINDS)
+        view.on_claims = self.look_again
         self._running: dict[str, _Informer] = {}
         self._versions: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -152,6 +156,7 @@ class Informers:
         self._follow_rest()
         try:
             served = self._discovery.look(doubted)
+            self._follow_claims(doubted)
         except SourceError as error:
             self._tell(str(error))
             with self._lock:
@@ -162,8 +167,9 @@ class Informers:
             if version and name not in self._running:
                 self._follow(self._kinds[name], version)
         self._view.decide([name for name in self._kinds if name not in served])
-        self._tell("; ".join(sorted(set(self._discovery.errors.values()))))
-        if self._discovery.errors:
+        errors = {**self._discovery.errors, **self._claim_kinds.errors}
+        self._tell("; ".join(sorted(set(errors.values()))))
+        if errors:
             return self._backoff.next_seconds()
         if not doubted:
             self._backoff.reset()
@@ -205,6 +211,38 @@ class Informers:
         # what has ended is never asked for
         running = "status.phase!=Succeeded,status.phase!=Failed"
         self._begin(PODS, "v1", Resource("/api/v1/pods", running, DROPPED_OF_PODS), pod_seen, pods)
+        if view.volumes_named:  # which cost nothing where nobody names one
+            volumes: _Sink[VolumeSeen] = _Sink(
+                view.set_volumes, view.put_volume, lambda item: view.remove_volume(item.name)
+            )
+            resource = Resource("/api/v1/persistentvolumes", dropped=DROPPED_OF_VOLUMES)
+            self._begin(VOLUMES, "v1", resource, volume_seen, volumes)
+
+    def _follow_claims(self, doubted: Collection[str]) -> None:
+        """Resource claims, which cost nothing where nobody asks by them.
+
+        Raises:
+            Unavailable: the server does not tell its groups.
+        """
+        if not self._view.claims_asked:
+            return
+        served = self._claim_kinds.look(doubted)
+        for kind in CLAIM_KINDS:
+            if version := served.get(kind.name, ""):
+                path = f"/apis/{kind.group}/{version}/{kind.plural}"
+                self._begin(
+                    kind.name,
+                    version,
+                    Resource(path, dropped=DROPPED_OF_CLAIMS),
+                    claim_seen(kind.name),
+                    self._claims_sink(kind.name),
+                )
+
+    def _claims_sink(self, name: str) -> _Sink[ClaimSeen]:
+        view = self._view
+        return _Sink(
+            lambda items: view.replace_claims(name, items), view.put_claim, lambda item: view.remove_claim(item.ref)
+        )
 
     def _begin(
         self, name: str, version: str, resource: Resource, keep: Callable[[JsonObject], T], sink: _Sink[T]

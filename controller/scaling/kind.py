@@ -72,6 +72,10 @@ class Kind(Protocol):
         """
         ...
 
+    def stands(self, levers: Levers) -> bool:
+        """Whether an object can stand at levers of these names: asked of what a record says."""
+        ...
+
     def patch(self, levers: Levers) -> JsonObject:
         """The merge patch that puts levers where they are wished, without metadata of any other use.
 

@@ -41,6 +41,16 @@ class Owner(NamedTuple):
     uid: str
 
 
+class Claimed(NamedTuple):
+    """Devices that are asked for by a resource claim instead of in the pod's spec."""
+
+    kind: str
+    """``ResourceClaim``, which pods share, or ``ResourceClaimTemplate``, of which each pod gets a claim."""
+    name: str
+    times: int = 1
+    """How often pods ask by it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """How far down: a number of replicas, or a part of the original."""
@@ -110,6 +120,13 @@ class Seen:
     """Of a Rollout that runs another object's pod template: kind and name of that one, never scaled by itself."""
     bounds: tuple[int, int] | None = None
     """Of a ScaledObject: the fewest and the most replicas that it would keep."""
+    claims: tuple[Claimed, ...] = ()
+    """By which the pods that ``gpus_per_pod`` speaks of ask for devices; a view gives their GPUs among the others."""
+    volumes: tuple[str, ...] = ()
+    """Claims of volumes that its pods write to, or how those begin that a StatefulSet makes; a view says among the
+    losses which of them are local."""
+    unmade: str = ""
+    """Why its controller is refused pods, as its status says; empty: it says nothing, as many kinds never do."""
 
 
 KEPT_ANNOTATIONS = (
@@ -152,6 +169,11 @@ class PodSeen:
     created: datetime
     waiting: str = ""
     """Why it does not run: ``Unschedulable: ...``, ``ErrImagePull: ...``; empty: nothing is said."""
+    claims: tuple[Claimed, ...] = ()
+    announces: bool = False
+    """Its annotations say that it serves, and where its figures are."""
+    maker: Ref | None = None
+    """A Job or RayCluster that made it, where that one's owners say better what it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +252,12 @@ class Workload:
     def gpus(self) -> int:
         """GPUs that its pods hold, or would where none is there."""
         return sum(pod.gpus for pod in self.pods) or self.subject.gpus_per_pod
+
+    @property
+    def hides_pods(self) -> bool:
+        """Its status says that pods are Ready, they ask for GPUs, and none that does is seen: it is not that idle."""
+        there = self.subject.gpus_per_pod > 0 and self.subject.readiness.ready > 0
+        return there and not any(pod.gpus for pod in self.pods)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Makes no write. A kind that cannot be listed leaves the others, and the view say
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -15,9 +16,11 @@ from collectors.kube_api import KubeApi, Resource
 from collectors.kube_errors import Refused
 from collectors.kube_follow import Backoff, FollowState
 from collectors.kube_json import JsonObject
-from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, ClusterView
+from controller.scaling.claims import CLAIM_KINDS, DROPPED_OF_CLAIMS, claim_seen
+from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, VOLUMES, ClusterView
 from controller.scaling.discovery import Discovery
 from controller.scaling.kind import Kind
+from controller.scaling.local_volumes import DROPPED_OF_VOLUMES, volume_seen
 from controller.scaling.model import Seen
 from controller.scaling.trimmed import (
     DROPPED_OF_KINDS,
@@ -95,6 +98,11 @@ class OneLook:
         nodes = Resource("/api/v1/nodes", dropped=DROPPED_OF_NODES)
         self._take(view, NODES, "v1", lambda: view.set_nodes(self._api.list(nodes, node_seen).items))
         self._take(view, NAMESPACES, "v1", lambda: self._namespaces(view))
+        if view.claims_asked:
+            self._claims(view)
+        if view.volumes_named:
+            volumes = Resource("/api/v1/persistentvolumes", dropped=DROPPED_OF_VOLUMES)
+            self._take(view, VOLUMES, "v1", lambda: view.set_volumes(self._api.list(volumes, volume_seen).items))
 
     def _served(self, discovery: Discovery) -> Mapping[str, str]:
         backoff = Backoff()
@@ -105,6 +113,16 @@ class OneLook:
             self._clock.wait(self._never, int(backoff.next_seconds() * NS_PER_SECOND))
             served = self._tried(discovery.look)
         return served
+
+    def _claims(self, view: ClusterView) -> None:
+        served = self._served(Discovery(self._api, CLAIM_KINDS))
+        for name, plural, group in ((kind.name, kind.plural, kind.group) for kind in CLAIM_KINDS):
+            if version := served.get(name, ""):
+                resource = Resource(self._path(f"/apis/{group}/{version}", plural), dropped=DROPPED_OF_CLAIMS)
+                self._take(view, name, version, partial(self._list_claims, view, name, resource))
+
+    def _list_claims(self, view: ClusterView, name: str, resource: Resource) -> None:
+        view.replace_claims(name, self._api.list(resource, claim_seen(name)).items)
 
     def _namespaces(self, view: ClusterView) -> None:
         if self._namespace:

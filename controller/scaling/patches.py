@@ -10,10 +10,12 @@ from typing import Literal, cast
 
 from collectors.kube_json import JsonObject
 from controller.scaling.decide import Step
+from controller.scaling.down_label import label_of
 from controller.scaling.downscaler_words import ORIGINAL, ORIGINAL_PAUSE
 from controller.scaling.kind import Kind
+from controller.scaling.kinds.commands import DOWN, LABELLED
 from controller.scaling.model import Seen
-from controller.scaling.record import COMMAND, RECORD
+from controller.scaling.record import COMMAND, RECORD, Record
 
 Place = Literal["object", "scale"]
 _LEFT = (ORIGINAL, ORIGINAL_PAUSE)
@@ -32,19 +34,20 @@ def patches(step: Step, seen: Seen, kind: Kind) -> tuple[Patch, ...]:
     """The writes of a step; none where it writes nothing."""
     if step.action in {"finish", "give_way"}:
         left = {key: None for key in _LEFT if key in seen.annotations}
-        return (Patch("object", _annotated({RECORD: None, COMMAND: None, **left})),)
+        return (Patch("object", _marked({RECORD: None, COMMAND: None, **left}, _labels(kind, None))),)
     if step.record is None or step.levers is None:
         return ()
-    marks: dict[str, str | None] = {}
+    marks: JsonObject = {}
     if not step.recorded:
         original = step.record.was
-        marks = {RECORD: step.record.write(), COMMAND: kind.command(seen, original)}
+        annotations = {RECORD: step.record.write(), COMMAND: kind.command(seen, original)}
+        marks = _marked(annotations, _labels(kind, step.record))
     levers = kind.patch(step.levers)
     if kind.scale_subresource:
         # through /scale a field cannot be taken away
         place: Place = "object" if None in step.levers.values() else "scale"
-        return (*([Patch("object", _annotated(marks))] if marks else []), Patch(place, levers))
-    return (Patch("object", merged(levers, _annotated(marks))),)
+        return (*([Patch("object", marks)] if marks else []), Patch(place, levers))
+    return (Patch("object", merged(levers, marks)),)
 
 
 def merged(one: JsonObject, other: JsonObject) -> JsonObject:
@@ -59,5 +62,12 @@ def merged(one: JsonObject, other: JsonObject) -> JsonObject:
     return both
 
 
-def _annotated(marks: Mapping[str, str | None]) -> JsonObject:
-    return {"metadata": {"annotations": dict(marks)}}
+def _labels(kind: Kind, record: Record | None) -> Mapping[str, str | None]:
+    if kind.name not in LABELLED:
+        return {}
+    return {DOWN: None if record is None else label_of(record)}
+
+
+def _marked(annotations: Mapping[str, str | None], labels: Mapping[str, str | None]) -> JsonObject:
+    marks = {"annotations": dict(annotations)}
+    return {"metadata": {**marks, "labels": dict(labels)} if labels else marks}

@@ -5,26 +5,35 @@ The order in which is asked, each time the workload's own annotation before its 
 1. Something that is not understood: nothing is done.
 2. ``exclude``, ``exclude-until``: nothing is wished.
 3. ``force``: up or down.
-4. Windows: of the workload, of its namespace, of the first policy of the configuration that concerns it.
+4. Windows.
+
+After both, each time, the first policy of the configuration that concerns the workload.
 
 What annotations do not say (size, grace, priority, ...) is taken from below, in the end from the first policy that
 concerns the workload. So a restart changes nothing, and neither does a missed look.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import partial
+from typing import NamedTuple
 
+from controller.scaling.annotation_values import read_moment
 from controller.scaling.down_times import Answer, DownTimes, Timeline
 from controller.scaling.label_selector import Term, fits, parse_selector
-from controller.scaling.model import ZERO, DownOptions, NamespaceSeen, Seen, Size, Wish, Wished
+from controller.scaling.model import ZERO, DownOptions, NamespaceSeen, Ref, Seen, Size, Wish, Wished
 from controller.scaling.policy_annotations import read_annotations
 from controller.scaling.said import NOTHING_SAID, Said, Timed
 from controller.scaling.schedule_settings import SchedulePolicy, ScheduleSettings
-from controller.time_windows import parse
+from controller.scaling.turns import first, turn
+from controller.time_windows import known_zone, parse
 
 _UNCONCERNED = "no policy concerns it"
 _MOST_NAMESPACES = 20_000
+_MOST_TURNS = 20_000
+_DAY = timedelta(days=1)
 _NO_ANSWER = Answer(None, None, None)
 
 
@@ -39,6 +48,11 @@ class _Policy:
     timed: Timed
     size: Size
     options: DownOptions
+    exclude_until: datetime | None
+    excluded: str = ""
+    """The pattern by which it leaves a workload alone; empty: it does not."""
+    excluding: tuple[tuple[str, "_Policy"], ...] = ()
+    """Its patterns, each with the same policy as it stands to a workload that has it."""
 
     def concerns(self, subject: Seen, gpus: int) -> bool:
         """All but the namespace."""
@@ -47,6 +61,29 @@ class _Policy:
             and (not self.kinds or subject.ref.kind in self.kinds)
             and (not self.selector or fits(self.selector, subject.labels))
         )
+
+    def towards(self, ref: Ref) -> "_Policy":
+        """The policy as it stands to one workload that it concerns."""
+        if not self.excluding:
+            return self
+        name = f"{ref.namespace}/{ref.name}"
+        return next((policy for pattern, policy in self.excluding if fnmatchcase(name, pattern)), self)
+
+    def exclusion(self, now: datetime) -> tuple[str, Answer] | None:
+        """Why nothing is wished by it, and until when."""
+        if self.excluded:
+            return f"excluded ({self.excluded})", _NO_ANSWER
+        if self.exclude_until is not None and now < self.exclude_until:
+            return f"excluded until {self.exclude_until.isoformat()}", Answer(None, None, self.exclude_until)
+        return None
+
+    def answer(self, now: datetime, *, excludes: bool, forces: bool) -> Answer:
+        """What it alone would wish, with its exclusions and its force or without."""
+        if excludes and (exclusion := self.exclusion(now)) is not None:
+            return exclusion[1]
+        if forces and self.settings.force is not None:
+            return Answer(self.settings.force == "down", None, None)
+        return self.timed.timeline.at(now)
 
 
 _Alike = tuple[_Policy, ...]
@@ -77,16 +114,36 @@ class _Case:
     def levels(self) -> tuple[tuple[str, Said], ...]:
         return (self.of_own, self.own), (self.of_namespace, self.above)
 
+    @property
+    def is_layered(self) -> bool:
+        """Whether more than the windows of one schedule have a say."""
+        return any(
+            said.exclude is not None or said.exclude_until is not None or said.forces for _, said in self.levels
+        ) or (bool(self.policies) and self.policies[0].exclude_until is not None)
+
+    def edge(self, moment: datetime) -> datetime | None:
+        """The first moment after one at which another answer may be given; ``None``: not within eight days."""
+        timed = [self.policies[0].timed] if self.policies else []
+        ends = [self.policies[0].exclude_until] if self.policies else []
+        for _, said in self.levels:
+            timed += [each for each in (said.times, said.exclude) if each is not None]
+            timed += [force.timed for force in said.forces or ()]
+            ends.append(said.exclude_until)
+        turns = (each.timeline.at(moment).until for each in timed)
+        return first([*turns, *(end for end in ends if end is not None and end > moment)])
+
 
 class Policies:
     """All policies, read once; asked for each workload at each look."""
 
     def __init__(self, settings: ScheduleSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._policies = tuple(_read(policy, settings.timezone) for policy in settings.policies)
         self._of_namespace: dict[str, tuple[_Policy, ...]] = {}
         self._kinds = frozenset(settings.annotations.kinds)
         self._alike: tuple[datetime | None, dict[_Alike, Wish]] = (None, {})
+        self._turns: dict[tuple[Said, Said, _Alike], tuple[datetime, datetime, datetime | None]] = {}
+        """From when to when it holds what is known of when a wish turns."""
 
     def wish(self, subject: Seen, namespace: NamespaceSeen, gpus: int, now: datetime) -> Wish:
         """What is wished of a workload.
@@ -97,11 +154,11 @@ class Policies:
             gpus: that its pods hold, or would.
             now: the time.
         """
-        policies = tuple(each for each in self._in(namespace.name) if each.concerns(subject, gpus))
+        policies = tuple(each.towards(subject.ref) for each in self._in(namespace.name) if each.concerns(subject, gpus))
         own, above = self._said(subject, namespace)
         covered = above is not NOTHING_SAID and self._covers(subject, gpus)
         if own is NOTHING_SAID and not policies and not covered:
-            return Wish("none", _UNCONCERNED, dry_run=self._settings.dry_run)
+            return Wish("none", _UNCONCERNED, dry_run=self.settings.dry_run)
         if above is not NOTHING_SAID and not covered:
             above = _harmless(above, scaled=bool(policies))
         if own is not NOTHING_SAID or above is not NOTHING_SAID:
@@ -114,19 +171,32 @@ class Policies:
         return alike[policies]
 
     def _asked(self, case: _Case) -> Wish:
+        wish = self._at(case)
+        if wish.wished == "unclear" or not case.is_layered:
+            return wish
+        key, now = (case.own, case.above, case.policies), case.now
+        begin, end, until = self._turns.get(key, (now, now, None))
+        if not begin <= now < end:
+            until = turn(lambda moment: self._at(replace(case, now=moment)).wished, case.edge, now)
+            if len(self._turns) >= _MOST_TURNS:
+                self._turns.clear()
+            self._turns[key] = now, first([case.edge(now), now + _DAY]) or now, until
+        return replace(wish, until=until)
+
+    def _at(self, case: _Case) -> Wish:
         return self._unclear(case) or self._excluded(case) or self._forced(case) or self._scheduled(case)
 
     def _said(self, subject: Seen, namespace: NamespaceSeen) -> tuple[Said, Said]:
-        settings = self._settings.annotations
+        settings = self.settings.annotations
         if not settings.enabled:
             return NOTHING_SAID, NOTHING_SAID
-        zone, theirs = self._settings.timezone, settings.downscaler
+        zone, theirs = self.settings.timezone, settings.downscaler
         above = read_annotations(namespace.annotations, zone, on_namespace=True, downscaler=theirs)
         return read_annotations(subject.annotations, above.timezone or zone, downscaler=theirs), above
 
     def _covers(self, subject: Seen, gpus: int) -> bool:
         """Whether windows on its namespace concern a workload."""
-        return (gpus > 0 or not self._settings.annotations.gpu_only) and (
+        return (gpus > 0 or not self.settings.annotations.gpu_only) and (
             not self._kinds or subject.ref.kind in self._kinds
         )
 
@@ -144,9 +214,9 @@ class Policies:
         return found
 
     def _wish(self, case: _Case, wished: Wished, why: str, policy: str, answer: Answer = _NO_ANSWER) -> Wish:
-        first = case.policies[0] if case.policies else None
+        nearest = case.policies[0] if case.policies else None
         own, above = case.own, case.above
-        options = first.options if first else DownOptions()
+        options = nearest.options if nearest else DownOptions()
         grace = own.grace_seconds if own.grace_seconds is not None else above.grace_seconds
         if grace is not None or own.allow_state_loss:
             options = replace(
@@ -155,16 +225,16 @@ class Policies:
                 allow_state_loss=bool(own.allow_state_loss),
             )
         priority = own.priority if own.priority is not None else above.priority
-        dry_run = first.settings.dry_run if first else None
+        dry_run = nearest.settings.dry_run if nearest else None
         return Wish(
             wished,
             why,
             policy,
-            own.size or above.size or (first.size if first else ZERO),
+            own.size or above.size or (nearest.size if nearest else ZERO),
             window=answer.began if wished == "down" else None,
             until=answer.until,
-            priority=(first.settings.priority if first else 0) if priority is None else priority,
-            dry_run=self._settings.dry_run if dry_run is None else dry_run,
+            priority=(nearest.settings.priority if nearest else 0) if priority is None else priority,
+            dry_run=self.settings.dry_run if dry_run is None else dry_run,
             options=options,
             disagree=_lost(case),
         )
@@ -187,6 +257,8 @@ class Policies:
                     return None
                 why = f"{policy}: excluded ({said.exclude.wording})"
                 return self._wish(case, "none", why, policy, answer)
+        if case.policies and (exclusion := case.policies[0].exclusion(case.now)) is not None:
+            return self._by_policy(case, "none", *exclusion)
         return None
 
     def _forced(self, case: _Case) -> Wish | None:
@@ -200,22 +272,30 @@ class Policies:
                         case, force.direction, f"{policy}: forced ({force.timed.wording})", policy, answer
                     )
             return None
+        if case.policies and (way := case.policies[0].settings.force) is not None:
+            return self._by_policy(case, way, f"forced ({way})", Answer(way == "down", None, None))
         return None
+
+    def _by_policy(self, case: _Case, wished: Wished, why: str, answer: Answer) -> Wish:
+        """What the first policy wishes before any windows are asked."""
+        name = case.policies[0].name
+        wish = self._wish(case, wished, f"{name}: {why}", name, answer)
+        return _with_others(wish, answer, [each for each in _speakers(case) if each.name != name], case.now)
 
     def _scheduled(self, case: _Case) -> Wish:
         asked = _speakers(case)
         if not asked:
             return self._wish(case, "none", "nothing says when it is down", "")
-        (policy, timed, _), *others = asked
-        answer = timed.timeline.at(case.now)
+        decides, *others = asked
+        answer = decides.answer(case.now)
         wished: Wished = "none" if answer.down is None else "down" if answer.down else "up"
-        wish = self._wish(case, wished, f"{policy}: {timed.wording}", policy, answer)
-        otherwise = [
-            name
-            for name, other, size in others
-            if _differs(answer, wish.size, other.timeline.at(case.now), wish.size if size is None else size)
-        ]
-        return replace(wish, disagree=(*wish.disagree, *otherwise)) if otherwise else wish
+        wish = self._wish(case, wished, f"{decides.name}: {decides.wording}", decides.name, answer)
+        return _with_others(wish, answer, others, case.now)
+
+
+def most_minutes_of(settings: ScheduleSettings) -> int:
+    """How far back any policy asks whether GPUs worked."""
+    return max((DownOptions().idle_minutes, *(policy.idle_minutes for policy in settings.policies)))
 
 
 def resolve(settings: ScheduleSettings, subject: Seen, namespace: NamespaceSeen, gpus: int, now: datetime) -> Wish:
@@ -224,7 +304,12 @@ def resolve(settings: ScheduleSettings, subject: Seen, namespace: NamespaceSeen,
 
 
 def _read(policy: SchedulePolicy, default_zone: str) -> _Policy:
-    zone = policy.timezone or default_zone
+    read = _read_windows(policy, policy.timezone or default_zone)
+    excluding = tuple((pattern, replace(read, excluded=pattern)) for pattern in policy.exclude)
+    return replace(read, excluding=excluding) if excluding else read
+
+
+def _read_windows(policy: SchedulePolicy, zone: str) -> _Policy:
     times = DownTimes(
         down=parse(policy.down, zone) if policy.down else None,
         up=parse(policy.up, zone) if policy.up else None,
@@ -249,6 +334,7 @@ def _read(policy: SchedulePolicy, default_zone: str) -> _Policy:
             may_empty_node=policy.may_empty_node,
             tell_owner_minutes=policy.tell_owner_minutes,
         ),
+        exclude_until=read_moment(policy.exclude_until, known_zone(zone)) if policy.exclude_until else None,
     )
 
 
@@ -260,10 +346,39 @@ def _harmless(above: Said, *, scaled: bool) -> Said:
     return replace(above, times=None, size=None, forces=forces)
 
 
-def _speakers(case: _Case) -> list[tuple[str, Timed, Size | None]]:
-    """Whoever says when it is down, who decides first; with the size that a policy would have."""
-    said = [(policy, said.times, None) for policy, said in case.levels if said.times is not None]
-    return [*said, *((each.name, each.timed, each.size) for each in case.policies)]
+class _Speaker(NamedTuple):
+    """Whoever says when a workload is down."""
+
+    name: str
+    wording: str
+    answer: Callable[[datetime], Answer]
+    size: Size | None
+    """That a policy would have."""
+
+
+def _speakers(case: _Case) -> list[_Speaker]:
+    """Who decides first. Of the topics that annotations speak of policies have no say."""
+    levels = [(policy, said.times) for policy, said in case.levels]
+    said = [_Speaker(policy, times.wording, times.timeline.at, None) for policy, times in levels if times is not None]
+    excludes = all(said.exclude is None for _, said in case.levels)
+    forces = all(said.forces is None for _, said in case.levels)
+    return [
+        *said,
+        *(
+            _Speaker(each.name, each.timed.wording, partial(each.answer, excludes=excludes, forces=forces), each.size)
+            for each in case.policies
+        ),
+    ]
+
+
+def _with_others(wish: Wish, answer: Answer, others: Sequence[_Speaker], now: datetime) -> Wish:
+    """The wish with whoever would have it otherwise."""
+    otherwise = [
+        each.name
+        for each in others
+        if _differs(answer, wish.size, each.answer(now), wish.size if each.size is None else each.size)
+    ]
+    return replace(wish, disagree=(*wish.disagree, *otherwise)) if otherwise else wish
 
 
 def _differs(answer: Answer, size: Size, other: Answer, other_size: Size) -> bool:

@@ -7,6 +7,7 @@ was told is known when the time comes, and not before.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import NoReturn
 
@@ -162,7 +163,10 @@ class Preview:
         said = any(key.startswith(_SAID) and key not in {RECORD, COMMAND} for key in asked.annotations)
         labels = frozenset(asked.labels.items()) if any(policy.labels for policy in self.settings.policies) else None
         holds = any(pod.gpus for pod in subject.pods) or subject.seen.gpus_per_pod > 0
-        return asked.ref.namespace, asked.ref.kind, asked.ref.name if said else "", labels, holds
+        name = f"{asked.ref.namespace}/{asked.ref.name}"
+        patterns = (pattern for policy in self.settings.policies for pattern in policy.exclude)
+        excluded = frozenset(pattern for pattern in patterns if fnmatchcase(name, pattern))
+        return asked.ref.namespace, asked.ref.kind, asked.ref.name if said else "", labels, excluded, holds
 
     def _wish(self, subject: Subject, moment: datetime) -> Wish:
         gpus = sum(pod.gpus for pod in subject.pods) or subject.seen.gpus_per_pod

@@ -25,6 +25,14 @@ NAMESPACES: Mapping[str, str] = MappingProxyType(
         "kube-node-lease": _SYSTEM,
         "openshift-*": _SYSTEM,
         "monitoring": _MONITORING,
+        "monitoring-*": _MONITORING,
+        "observability": _MONITORING,
+        "datadog": _MONITORING,
+        "loki": _MONITORING,
+        "opencost": _MONITORING,
+        "kubecost": _MONITORING,
+        "thanos": _MONITORING,
+        "victoria-metrics": _MONITORING,
         "prometheus": _MONITORING,
         "kube-prometheus-stack": _MONITORING,
         "cattle-monitoring-system": _MONITORING,
@@ -36,6 +44,8 @@ NAMESPACES: Mapping[str, str] = MappingProxyType(
         "karpenter": _AUTOSCALER,
         "cluster-autoscaler": _AUTOSCALER,
         "knative-serving": _AUTOSCALER,
+        "vertical-pod-autoscaler": _AUTOSCALER,
+        "vpa": _AUTOSCALER,
         "gpu-operator": _DEVICES,
         "gpu-operator-resources": _DEVICES,
         "nvidia-gpu-operator": _DEVICES,
@@ -66,6 +76,30 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "dcgm-exporter": _MONITORING,
         "nvidia-dcgm-exporter": _MONITORING,
         "victoria-metrics-operator": _MONITORING,
+        "victoria-metrics-single": _MONITORING,
+        "victoria-metrics-agent": _MONITORING,
+        "vmsingle": _MONITORING,
+        "vmagent": _MONITORING,
+        "vmalert": _MONITORING,
+        "vmalertmanager": _MONITORING,
+        "vminsert": _MONITORING,
+        "vmselect": _MONITORING,
+        "vmstorage": _MONITORING,
+        "thanos": _MONITORING,
+        "thanos-compactor": _MONITORING,
+        "thanos-query": _MONITORING,
+        "thanos-receive": _MONITORING,
+        "thanos-ruler": _MONITORING,
+        "thanos-storegateway": _MONITORING,
+        "loki": _MONITORING,
+        "mimir": _MONITORING,
+        "tempo": _MONITORING,
+        "opencost": _MONITORING,
+        "kubecost": _MONITORING,
+        "datadog": _MONITORING,
+        "datadog-agent": _MONITORING,
+        "datadog-cluster-agent": _MONITORING,
+        "opentelemetry-collector": _MONITORING,
         "opentelemetry-operator": _MONITORING,
         "metrics-server": _AUTOSCALER,
         "prometheus-adapter": _AUTOSCALER,
@@ -75,7 +109,10 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "keda-metrics-apiserver": _AUTOSCALER,
         "keda-admission-webhooks": _AUTOSCALER,
         "cluster-autoscaler": _AUTOSCALER,
-        "aws-cluster-autoscaler": _AUTOSCALER,
+        "vertical-pod-autoscaler": _AUTOSCALER,
+        "vpa-recommender": _AUTOSCALER,
+        "vpa-updater": _AUTOSCALER,
+        "vpa-admission-controller": _AUTOSCALER,
         "karpenter": _AUTOSCALER,
         "gpu-operator": _DEVICES,
         "nvidia-device-plugin": _DEVICES,
@@ -90,6 +127,11 @@ NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Whole name of an object, or whole value of one of :data:`NAME_LABELS`, to why."""
+
+NAME_PATTERNS: Mapping[str, str] = MappingProxyType(
+    {"*-cluster-autoscaler": _AUTOSCALER, "keda-add-ons-http-*": _AUTOSCALER}
+)
+"""The same by shell pattern, for names that vary with the cloud or the part."""
 
 NAME_LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/part-of", "k8s-app", "app")
 """Labels whose value says what an object is."""
@@ -113,7 +155,13 @@ def why_protected(seen: Seen, own_namespace: str = "", extra_namespaces: Iterabl
         if fnmatchcase(namespace, pattern):
             return f"namespace {namespace}: the configuration protects {pattern}"
     for label in NAME_LABELS:
-        value = seen.labels.get(label, "")
-        if value in NAMES:
-            return f"label {label}={value}: {NAMES[value]}"
-    return f"name {seen.ref.name}: {NAMES[seen.ref.name]}" if seen.ref.name in NAMES else ""
+        if why := _of_name(value := seen.labels.get(label, "")):
+            return f"label {label}={value}: {why}"
+    why = _of_name(seen.ref.name)
+    return f"name {seen.ref.name}: {why}" if why else ""
+
+
+def _of_name(name: str) -> str:
+    if name in NAMES:
+        return NAMES[name]
+    return next((why for pattern, why in NAME_PATTERNS.items() if fnmatchcase(name, pattern)), "")

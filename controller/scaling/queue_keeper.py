@@ -1,37 +1,58 @@
 """Keeps the KEDA ScaledObjects of inference workloads: makes those that are missing, moves bounds at window edges.
 
 Level-triggered: an edge that was missed is made up for. Touches only objects that bear its own label, and of these only
-the two bounds; whoever edits the rest of one keeps it. KEDA scales; nothing here does.
+the two bounds and its mark; whoever edits the rest of one keeps it, and who puts the bounds back again and again too.
+What leaves the settings is taken back as its mark tells. KEDA scales; nothing here does.
 """
 
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal, Protocol
 
-from collectors.errors import SourceError, Unavailable
-from collectors.kube_errors import Conflict
+from collectors.errors import Unavailable
 from collectors.kube_json import JsonObject
-from controller.scaling.act import Writes
-from controller.scaling.compose import SCALED_OBJECT, View
+from controller.scaling import queue_undo
+from controller.scaling.act import Wrote
+from controller.scaling.compose import AUTOSCALER, SCALED_OBJECT, View
+from controller.scaling.decide import MOST_REVERTS
+from controller.scaling.kind import Kind
 from controller.scaling.kinds.scaled_object import SCALED_OBJECT as KIND
 from controller.scaling.model import Ref, Seen
 from controller.scaling.patches import Patch
-from controller.scaling.queue_scaling import bounds_patch, scaled_object
+from controller.scaling.queue_book import Deed
+from controller.scaling.queue_mark import MARK, BrokenMark, Mark, bounds_body, mark_of, moved, told, undo_of
+from controller.scaling.queue_scaling import Bounds, NoPrometheus, bounds_at, scaled_object
 from controller.scaling.queue_settings import QueueScaling, QueueScalingSettings
-from controller.scaling.writer import object_path
-
-_log = logging.getLogger(__name__)
+from controller.scaling.refused_writes import FIRST_WAIT, MOST_WAIT
+from ledger.store_errors import StoreError
 
 LABEL, OURS = "app.kubernetes.io/managed-by", "wattledger"
+UNSEEN: Final = timedelta(minutes=1)
+"""One that was made is seen before."""
 
 
-class Creates(Protocol):
-    """The API server, for what is new."""
+class Hand(queue_undo.Hand, Protocol):
+    """The API server, at its pace."""
 
-    def write(self, verb: Literal["create"], path: str, item: JsonObject) -> JsonObject:
-        """Create."""
+    def create(self, kind: Kind, ref: Ref, item: JsonObject, /) -> Wrote:
+        """Make one object."""
+        ...
+
+
+class Book(Protocol):
+    """Where it is recorded; see :class:`controller.scaling.queue_book.QueueBook`."""
+
+    def intend(self, deed: Deed, /) -> None:
+        """Commit the intent."""
+        ...
+
+    def note(self, deed: Deed, wrote: Wrote, now: datetime, /) -> None:
+        """Take what became of it."""
+        ...
+
+    def remark(self, deed: Deed, result: Literal["done", "refused"], why: str, now: datetime, /) -> None:
+        """Take why it was not done."""
         ...
 
 
@@ -46,6 +67,36 @@ class Served(View, Protocol):
         """The version in which the API server has a kind; empty where it has none."""
         ...
 
+    @property
+    def unreadable(self) -> Mapping[Ref, str]:
+        """Objects that are not understood, and why."""
+        ...
+
+    @property
+    def forbidden(self) -> Mapping[str, str]:
+        """By kind, the right that is missing to see it."""
+        ...
+
+    @property
+    def failing(self) -> Mapping[str, str]:
+        """By kind, why it is not followed now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A deed that did not succeed."""
+
+    deed: Deed
+    wrote: Wrote
+    at: datetime
+    tries: int
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is not tried again yet; a clock that was set back holds back nothing."""
+        wait = min(MOST_WAIT, FIRST_WAIT * (1 << min(self.tries - 1, 16)))
+        return self.at <= now < self.at + wait
+
 
 @dataclass(slots=True)
 class QueueKeeper:
@@ -54,17 +105,23 @@ class QueueKeeper:
     Args:
         settings: what is to be there.
         view: what is.
-        writes: for what is there.
-        api: for what is not.
+        hand: writes.
+        book: where it is recorded before and after.
         now: the time.
+        dry_run: whether it only says what it would do.
     """
 
     settings: QueueScalingSettings
     view: Served
-    writes: Writes
-    api: Creates
+    hand: Hand
+    book: Book
     now: Callable[[], datetime]
-    _told: frozenset[str] = field(default=frozenset())
+    dry_run: Callable[[], bool]
+    _tried: dict[Ref, _Tried] = field(default_factory=dict[Ref, _Tried])
+    _past: dict[Ref, tuple[str, datetime]] = field(default_factory=dict[Ref, tuple[str, datetime]])
+    """The version that each was last written on, and when; while it is seen at that one, our write is not seen."""
+    _times: dict[tuple[Ref, str], tuple[object, int]] = field(default_factory=dict[tuple[Ref, str], tuple[object, int]])
+    """How often each was made, or moved, to the same bounds of the same time."""
 
     def run(self) -> None:
         """Bring all to what they should be now.
@@ -72,41 +129,181 @@ class QueueKeeper:
         Raises:
             Unavailable: some could not be; each is named, and the others are.
         """
-        if not self.settings.workloads or not self.view.ready():
+        if not self.view.ready():
             return
-        if not self.view.served(SCALED_OBJECT):
+        if self.settings.workloads and not self.view.served(SCALED_OBJECT):
             raise Unavailable("the cluster has no ScaledObject: install KEDA, or set queue_scaling.write: false")
         if failed := list(self._keep_all(self.now())):
             raise Unavailable("; ".join(failed))
 
     def _keep_all(self, now: datetime) -> Iterator[str]:
         """Why some could not be brought there."""
-        for scaling in self.settings.workloads:
-            ref = Ref(SCALED_OBJECT, scaling.namespace, scaling.name)
-            seen = self.view.get(ref)
-            why = self._make(scaling, ref, now) if seen is None else self._move(scaling, seen, now)
-            if why:
+        self._settle(now)
+        kept = {Ref(SCALED_OBJECT, each.namespace, each.name): each for each in self.settings.workloads}
+        for ref, scaling in kept.items():
+            if why := self._keep(ref, scaling, now):
                 yield f"{ref}: {why}"
+        for seen in self.view.objects(SCALED_OBJECT):
+            if MARK in seen.annotations and seen.ref not in kept and (why := self._undo(seen, now)):
+                yield f"{seen.ref}: it is not in queue_scaling.workloads any more: {why}"
 
-    def _make(self, scaling: QueueScaling, ref: Ref, now: datetime) -> str:
-        path = object_path(KIND, self.view.served(SCALED_OBJECT), ref).rpartition("/")[0]
+    def _settle(self, now: datetime) -> None:
+        """Forget what was tried and stands by now; where an answer was lost, it was done."""
+        for ref, tried in list(self._tried.items()):
+            seen = self.view.get(ref)
+            if tried.deed.after == (None if seen is None else seen.bounds):
+                del self._tried[ref]
+                if tried.wrote.result == "unknown":
+                    self.book.note(tried.deed, Wrote("done"), now)
+
+    def _keep(self, ref: Ref, scaling: QueueScaling, now: datetime) -> str:
+        seen, bounds = self.view.get(ref), bounds_at(scaling, self.settings.timezone, now)
+        if self._is_pending(ref, seen, now):
+            return ""
+        subject = Ref(scaling.kind, scaling.namespace, scaling.name)
+        deed = Deed(
+            "make_scaler" if seen is None else "move_bounds",
+            ref,
+            subject,
+            f"bounds of {told((bounds.least, bounds.most))}, {bounds.why}",
+            (bounds.least, bounds.most),
+            now,
+            seen,
+            self.view.get(subject),
+            bounds.until,
+        )
+        if why := self._against(deed):
+            self.book.remark(deed, "refused", why, now)
+            return why
+        if seen is None:
+            return self._make(deed, scaling, bounds, now)
+        if seen.deleting or seen.bounds == deed.after:
+            return ""
+        return self._do(deed, lambda: self._move(seen, bounds), now)
+
+    def _against(self, deed: Deed) -> str:
+        """Why it must not be made or moved; empty: nothing is against it."""
+        if deed.seen is not None:
+            if deed.seen.labels.get(LABEL) != OURS:
+                return f"left alone as somebody else's: label it {LABEL}={OURS}, or take it out of queue_scaling"
+            if deed.seen.deleting or deed.seen.bounds == deed.after:
+                return ""
+            return self._contested(deed, deed.seen)
+        return self._against_making(deed)
+
+    def _against_making(self, deed: Deed) -> str:
+        if (broken := self.view.unreadable.get(deed.ref)) is not None:
+            return f"it is there, and cannot be read: {broken}"
+        unseen = {**self.view.failing, **self.view.forbidden}
+        for kind in (AUTOSCALER, SCALED_OBJECT):
+            if kind in unseen:
+                return f"not made, since whether another {kind} scales the workload cannot be seen: {unseen[kind]}"
+            for other in self.view.scalers_of(kind, deed.subject):
+                if not any(owner.kind == SCALED_OBJECT for owner in other.owners):
+                    return (
+                        f"not made, since {other.ref} scales {deed.subject} already and the two would fight: "
+                        "delete that one, or take the workload out of queue_scaling"
+                    )
+        return self._made_in_vain(deed)
+
+    def _contested(self, deed: Deed, seen: Seen) -> str:
         try:
-            self.api.write("create", path, scaled_object(scaling, self.settings, now))
-        except Conflict:  # made meanwhile, and seen at the next look
+            mark = mark_of(seen)
+        except BrokenMark as error:
+            return f"left alone: {error}"
+        borne = mark is not None and (mark.put, mark.until) == (deed.after, _until(deed.until))
+        moves = max(mark.moves if mark is not None and borne else 0, self._count(deed))
+        if moves < MOST_REVERTS:
             return ""
-        except (SourceError, ValueError) as error:
-            return str(error)
-        _log.info("%s is made: KEDA scales %s %s by its queue", ref, scaling.kind, scaling.name)
-        return ""
+        return (
+            f"contested: somebody put its bounds back {moves} times, so theirs stand"
+            + ("" if deed.until is None else f" until {deed.until.isoformat()}")
+            + ": take the two fields out of Git, or let it ignore them"
+        )
 
-    def _move(self, scaling: QueueScaling, seen: Seen, now: datetime) -> str:
-        if seen.labels.get(LABEL) != OURS:
-            return f"left alone as somebody else's: label it {LABEL}={OURS}, or take it out of queue_scaling"
-        body = bounds_patch(scaling, self.settings.timezone, seen.bounds, now)
-        if seen.deleting or body is None:
+    def _made_in_vain(self, deed: Deed) -> str:
+        made = self._count(deed)
+        return (
+            f"contested: somebody deleted it {made} times: take it out of queue_scaling" if made >= MOST_REVERTS else ""
+        )
+
+    def _count(self, deed: Deed) -> int:
+        when, count = self._times.get((deed.ref, deed.action), (None, 0))
+        return count if when == (deed.after, deed.until) else 0
+
+    def _is_pending(self, ref: Ref, seen: Seen | None, now: datetime) -> bool:
+        version, at = self._past.get(ref, ("", now))
+        if ref not in self._past:
+            return False
+        fresh = not version and at <= now < at + UNSEEN
+        if fresh if seen is None else seen.version == version:
+            return True
+        del self._past[ref]
+        return False
+
+    def _undo(self, seen: Seen, now: datetime) -> str:
+        undo = undo_of(seen)
+        if undo is None or seen.deleting or self._is_pending(seen.ref, seen, now):
             return ""
-        wrote = self.writes.write(KIND, seen.ref, Patch("object", body), seen.version)
+        kind, name = seen.scales or (seen.ref.kind, seen.ref.name)
+        subject = Ref(kind, seen.ref.namespace, name)
+        deed = Deed("undo_scaler", seen.ref, subject, undo.why, undo.bounds, now, seen, self.view.get(subject))
+        if undo.action == "leave":
+            self.book.remark(deed, "refused", undo.why, now)
+            return undo.why
+        patch = undo.patch
+        if patch is None:
+            return self._do(deed, lambda: self.hand.delete(KIND, seen), now)
+        return self._do(deed, lambda: self.hand.write(KIND, seen.ref, patch, seen.version), now)
+
+    def _do(self, deed: Deed, write: Callable[[], Wrote], now: datetime) -> str:
+        """Do it, recorded before and after; why it was not."""
+        if self.dry_run():
+            self.book.remark(deed, "done", f"dry run: {deed.why}", now)
+            return ""
+        former = self._tried.get(deed.ref)
+        if former is not None and (former.deed.action, former.deed.after) != (deed.action, deed.after):
+            former = None
+        if former is not None:
+            if former.holds(now):
+                return former.wrote.why
+            deed = replace(deed, at=former.deed.at)
+        try:
+            if former is None:
+                self.book.intend(deed)
+            wrote = write()
+        except StoreError as error:
+            return str(error)
+        return self._take(deed, former, wrote, now)
+
+    def _take(self, deed: Deed, former: _Tried | None, wrote: Wrote, now: datetime) -> str:
+        if former is None or (wrote.result, wrote.why) != (former.wrote.result, former.wrote.why):
+            self.book.note(deed, wrote, now)
         if wrote.result == "done":
-            _log.info("%s: other bounds from now on, as its windows have them", seen.ref)
+            self._tried.pop(deed.ref, None)
+            self._past[deed.ref] = ("" if deed.seen is None else deed.seen.version), now
+            self._times[deed.ref, deed.action] = (deed.after, deed.until), self._count(deed) + 1
             return ""
+        if wrote.result == "conflict" and deed.seen is not None:  # changed meanwhile, and looked at again
+            return ""
+        self._tried[deed.ref] = _Tried(deed, wrote, now, 1 if former is None else former.tries + 1)
         return "" if wrote.result == "conflict" else wrote.why
+
+    def _make(self, deed: Deed, scaling: QueueScaling, bounds: Bounds, now: datetime) -> str:
+        try:
+            item = scaled_object(scaling, self.settings, now)
+        except NoPrometheus as error:
+            return str(error)
+        mark = Mark((bounds.least, bounds.most), None, 1, _until(bounds.until))
+        item["metadata"]["annotations"] = {MARK: mark.write()}
+        return self._do(deed, lambda: self.hand.create(KIND, deed.ref, item), now)
+
+    def _move(self, seen: Seen, bounds: Bounds) -> Wrote:
+        put = bounds.least, bounds.most
+        mark = moved(seen, mark_of(seen), put, _until(bounds.until))
+        body = {"metadata": {"annotations": {MARK: mark.write()}}, "spec": bounds_body(put)}
+        return self.hand.write(KIND, seen.ref, Patch("object", body), seen.version)
+
+
+def _until(moment: datetime | None) -> str:
+    return "" if moment is None else moment.isoformat()

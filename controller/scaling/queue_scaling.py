@@ -20,8 +20,8 @@ from exporters import catalogue_books, catalogue_work
 from exporters.metric import KUBERNETES_HOLDER_LABELS, NODE
 
 API_VERSION: Final = "keda.sh/v1alpha1"
-OUT_OF_MEMORY: Final = "15m"
-"""For so long after its pods were last heard of, a workload without a queue is one whose telemetry is missing."""
+PODS: Final = "kube_horizontalpodautoscaler_status_current_replicas"
+"""Of kube-state-metrics: how many pods there are, told without any of them, for each kind that KEDA scales."""
 RATE: Final = "5m"
 HORIZON: Final = timedelta(days=8)
 _TARGETS: Final[Mapping[str, str]] = {
@@ -185,11 +185,15 @@ def _latency(scaling: QueueScaling) -> str:
 
 
 def _unless_asleep(query: str, scaling: QueueScaling) -> str:
-    """A workload that may be at zero has no figures there; its gateway's stand for them, as 0."""
+    """A workload that is known to be at zero has no figures; its gateway's stand for them, as 0.
+
+    That nothing is heard of its pods does not tell it: they may run where no agent is heard.
+    """
     if not scaling.wake_query.strip():
         return query
-    seen = f"count(last_over_time({_info(scaling)}[{OUT_OF_MEMORY}]))"
-    return f"({query}) or (0 * sum({scaling.wake_query.strip()}) unless on () {seen})"
+    autoscaler = f"horizontalpodautoscaler={_quoted(f'keda-hpa-{scaling.name}')}"
+    at_zero = f"(max({PODS}{{namespace={_quoted(scaling.namespace)}, {autoscaler}}}) == 0)"
+    return f"({query}) or (0 * sum({scaling.wake_query.strip()}) and on () {at_zero})"
 
 
 def _pods(scaling: QueueScaling) -> str:

@@ -3,6 +3,8 @@
 from typing import Literal
 
 from collectors.setting import BaseModel, ConfigDict, Field, field_validator, model_validator
+from collectors.web_address import web_address
+from controller.scaling.wake_query import wake_query_refused
 from controller.time_windows import SpecRefused, known_zone, parse
 
 TargetKind = Literal["Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet"]
@@ -48,13 +50,21 @@ class QueueScaling(_Section):
     active_ratio: float | None = Field(default=None, gt=0, le=1)
     """Active share of its GPUs' time to aim at; null: activity is not looked at."""
     wake_query: str = ""
-    """PromQL that counts requests while no pod runs, such as those that a gateway holds; never this workload's own."""
+    """PromQL that counts requests while no pod runs, such as those that a gateway holds; none on `wattledger_` metrics,
+    which come from pods and agents beside them."""
     wake_per_replica: float = Field(default=1.0, gt=0, le=1_000_000)
     """Of what `wake_query` counts, for each replica."""
     cooldown_seconds: int = Field(default=600, ge=30, le=86_400)
     """Nothing happens for so long before the last replica goes."""
     scale_down_seconds: int = Field(default=600, ge=0, le=3600)
     """For so long fewer replicas were enough before there are fewer; loading a model costs minutes."""
+
+    @field_validator("wake_query")
+    @classmethod
+    def _can_wake(cls, query: str) -> str:
+        if query.strip() and (why := wake_query_refused(query)):
+            raise ValueError(f"wake_query: {why}")
+        return query
 
     @model_validator(mode="after")
     def _fits(self) -> "QueueScaling":
@@ -76,8 +86,8 @@ class QueueScalingSettings(_Section):
     """Autoscaling of inference workloads by what waits for them, through KEDA."""
 
     write: bool = False
-    """Whether the controller makes the ScaledObjects and moves their bounds at window edges; takes `schedule.enabled`.
-    False: `wattledger schedule scaledobject` prints them."""
+    """Whether the controller makes the ScaledObjects and moves their bounds at window edges; takes `schedule.enabled`,
+    and with `schedule.dry_run` only says what it would write. False: `wattledger schedule scaledobject` prints them."""
     prometheus_url: str | None = None
     """Where KEDA's operator reaches Prometheus, such as `http://prometheus.monitoring:9090`; null: no ScaledObject."""
     authentication: str | None = Field(default=None, pattern=f"^{_NAME}$")
@@ -96,9 +106,10 @@ class QueueScalingSettings(_Section):
     @field_validator("prometheus_url")
     @classmethod
     def _is_url(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ValueError("allowed: an http or https address, such as http://prometheus.monitoring:9090, or null")
-        return url
+        if url is None:
+            return None
+        instead = "put it into KEDA's ClusterTriggerAuthentication and name that as queue_scaling.authentication"
+        return web_address(url, such_as="http://prometheus.monitoring:9090, or null", instead=instead)
 
     @model_validator(mode="after")
     def _windows_are_understood(self) -> "QueueScalingSettings":

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, cast
 
 from collectors.journal_pull import AgentAddress, Silent, State
 from collectors.kube_json import JsonObject, children, text
-from controller.scaling.activity import holding, name_of
+from controller.scaling.activity import name_of
 from controller.scaling.model import PodSeen, Queue, Ref, Workload
 
 MOST_NODES = 1024
@@ -34,12 +34,19 @@ class Queued(NamedTuple):
     queue: Queue | None
     """``None``: nothing, or not of all its engines."""
     serves: bool
-    """Whether one of its pods is known to serve: an agent reads its page, or counted its work in the last 24 hours."""
+    """Whether one of its pods is known to serve: an agent reads its page, or counted its work in the last 24 hours, or
+    it announces its page itself and is Ready."""
     gap: str = ""
     """Of which pod nothing is known, and why, for people."""
 
 
+_ENDED = frozenset({"Succeeded", "Failed"})
 NO_ENGINE = Queued(None, serves=False)
+
+
+def may_serve(workload: Workload) -> Iterator[PodSeen]:
+    """Its pods that may have requests: they hold GPUs or announce an engine, and are bound to a node and not over."""
+    return (pod for pod in workload.pods if (pod.gpus or pod.announces) and pod.node and pod.phase not in _ENDED)
 
 
 class _PodQueue(NamedTuple):
@@ -68,12 +75,12 @@ class Queues:
     """``ActivityBook.worked``."""
 
     def of(self, workloads: Iterable[Workload], now: datetime) -> Mapping[Ref, Queued]:
-        """What is known of each; each node is asked once, and only those where their GPU pods run.
+        """What is known of each; each node is asked once, and only those where pods run that may serve.
 
         Raises:
             Misconfigured: nobody could be asked.
         """
-        pods = {workload.ref: list(holding(workload)) for workload in workloads}
+        pods = {workload.ref: list(may_serve(workload)) for workload in workloads}
         nodes = self._ask({pod.node for each in pods.values() for pod in each})
         return {ref: self._queued(each, nodes, now) for ref, each in pods.items()}
 
@@ -95,10 +102,14 @@ class Queues:
         for pod in pods:
             node = nodes.get(pod.node, _Node(why="no agent of it has answered yet"))
             rows = (node.pods or {}).get(name_of(pod), ())
+            worked = not rows and self.worked(pod, now)
+            announced = not rows and pod.announces and pod.ready
             gap = node.why or next((row.why for row in rows if row.why), "")
-            if not gap and not rows and self.worked(pod, now):
+            if not gap and worked:
                 gap = "its agent counted work of it in the last 24 hours and reads its page no more"
-            if gap and (rows or self.worked(pod, now)):
+            elif not gap and announced:
+                gap = "its annotations announce an engine, and its agent reads no page of it"
+            if gap and (rows or worked or announced):
                 return Queued(None, serves=True, gap=f"pod {name_of(pod)} on node {pod.node}: {gap}")
             for row in rows:
                 told = told or row.running is not None or row.waiting is not None

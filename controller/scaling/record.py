@@ -7,14 +7,17 @@ one that is not understood is never guessed at.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import cast
 
 from controller.scaling.model import Levers, Seen, Value
+from controller.scaling.registry import can_stand
 
 RECORD = "wattledger.io/schedule-original"
 COMMAND = "wattledger.io/schedule-restore-command"
 _FORM = 1
+_MOST = 2**31 - 1
+"""The API server knows no count above it."""
 
 
 class BrokenRecord(ValueError):  # noqa: N818  (named for what the object bears)
@@ -90,7 +93,7 @@ def read_record(written: str, seen: Seen) -> Record:
     """
     try:
         found = _read(_document(written))
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError) as error:
         why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise BrokenRecord(
             f"{seen.ref}: the annotation {RECORD} is not as it was written ({why}), so what it stood at is not known: "
@@ -99,8 +102,13 @@ def read_record(written: str, seen: Seen) -> Record:
     said = (found.was, found.put, found.stood or found.was)
     if found.kind != seen.ref.kind or not all(_fits(levers, seen.levers) for levers in said):
         raise BrokenRecord(
-            f"{seen.ref}: the annotation {RECORD} is of a {found.kind} with the levers {', '.join(found.was)}, "
+            f"{seen.ref}: the annotation {RECORD} is of a {found.kind:.60} with the levers {', '.join(found.was):.60}, "
             f"not of this object: set it by hand and remove the annotation"
+        )
+    if never := next((levers for levers in said if not can_stand(seen.ref.kind, levers)), None):
+        raise BrokenRecord(
+            f"{seen.ref}: the annotation {RECORD} says {json.dumps(dict(never)):.60}, at which no {seen.ref.kind} "
+            f"stands: set it by hand and remove the annotation; the audit table has what was written"
         )
     return found
 
@@ -121,7 +129,7 @@ def _fits(levers: Levers, present: Levers) -> bool:
 
 def _read(said: Mapping[str, object]) -> Record:
     if said["v"] != _FORM:
-        raise ValueError(f"its form is {said['v']!r}, and {_FORM} is known")
+        raise ValueError(f"its form is {said['v']!r:.60}, and {_FORM} is known")
     return Record(
         kind=_text(said, "kind"),
         was=_levers(said, "was"),
@@ -161,7 +169,7 @@ def _moment(said: Mapping[str, object], key: str) -> datetime:
     found = datetime.fromisoformat(_text(said, key))
     if found.tzinfo is None:
         raise ValueError(f"{key} has no time zone")
-    return found
+    return found.astimezone(UTC)
 
 
 def _levers(said: Mapping[str, object], key: str) -> dict[str, Value]:
@@ -170,6 +178,6 @@ def _levers(said: Mapping[str, object], key: str) -> dict[str, Value]:
         raise TypeError(f"{key} is no set of levers")
     levers = cast("Mapping[str, object]", found)
     for name, value in levers.items():
-        if not isinstance(value, int | str | bool | None) or (isinstance(value, int) and value < 0):
-            raise TypeError(f"{key}.{name} is {value!r}, which no lever stands at")
+        if not isinstance(value, int | str | bool | None) or (isinstance(value, int) and not 0 <= value <= _MOST):
+            raise TypeError(f"{key}.{name:.60} is {value!r:.60}, which no lever stands at")
     return cast("dict[str, Value]", dict(levers))

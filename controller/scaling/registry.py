@@ -21,7 +21,7 @@ from controller.scaling.kinds.rollout import ROLLOUT
 from controller.scaling.kinds.scaled_job import SCALED_JOB
 from controller.scaling.kinds.scaled_object import SCALED_OBJECT
 from controller.scaling.kinds.stateful_set import STATEFUL_SET
-from controller.scaling.model import Ref, Seen, Size
+from controller.scaling.model import Levers, Ref, Seen, Size
 
 KINDS: tuple[Kind, ...] = (
     DEPLOYMENT,
@@ -43,6 +43,7 @@ KINDS: tuple[Kind, ...] = (
 _BY_NAME = {kind.name: kind for kind in KINDS}
 _OTHER_OWNERS = frozenset(
     {
+        ("", "Pod"),
         ("apps.nvidia.com", "NIMService"),
         ("argoproj.io", "Workflow"),
         ("jobset.x-k8s.io", "JobSet"),
@@ -61,11 +62,19 @@ _OTHER_OWNERS = frozenset(
 _OWNERS = _OTHER_OWNERS | {(kind.group, kind.name) for kind in KINDS}
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _QUEUED = frozenset({"Job", "PyTorchJob", "RayCluster", "RayService"})
+_GROUPED_BY = "leaderworkerset.sigs.k8s.io/name"
+"""A StatefulSet with this label is of a LeaderWorkerSet: of its leaders, or of a group's workers."""
 
 
 def kind_of(name: str) -> Kind | None:
     """The kind by its name, such as ``Deployment``; ``None``: it cannot be scaled."""
     return _BY_NAME.get(name)
+
+
+def can_stand(kind: str, levers: Levers) -> bool:
+    """Whether an object of a kind can stand at levers, which have the names of its own; of another kind any can."""
+    known = _BY_NAME.get(kind)
+    return known is None or known.stands(levers)
 
 
 def managed_by(seen: Seen, described: frozenset[Ref] = frozenset()) -> str | None:
@@ -78,6 +87,8 @@ def managed_by(seen: Seen, described: frozenset[Ref] = frozenset()) -> str | Non
     for owner in seen.owners:
         if (owner.group, owner.kind) in _OWNERS:
             return f"{owner.kind} {seen.ref.namespace}/{owner.name}"
+    if seen.ref.kind == "StatefulSet" and seen.labels.get(_GROUPED_BY):
+        return f"LeaderWorkerSet {seen.ref.namespace}/{seen.labels[_GROUPED_BY]}"
     if seen.ref in described:
         return f"the Rollout that runs the pod template of {seen.ref}"
     if seen.ref.kind in _QUEUED and seen.labels.get(_QUEUE):

@@ -12,52 +12,48 @@ bill where it has come, else list price). So, for each hour that a down touches,
              not have, had the workload stayed
 
 Only cash is a saving. A node that is paid for whether it runs or not (reserved, a capacity block, on-premises, or one
-of which this is not known) brings cash by others alone. Time in which a GPU was not observed is neither held nor freed:
-``unmeasured``. Work that would have ended by itself (:data:`FINITE`) is only put off: nothing is said to be saved.
+of which this is not known) brings cash by others alone. Where several that are down claim one device's hour, they share
+what it brought. Time in which a GPU was not observed, hours without books, and what several claim beyond the hour are
+neither held nor freed: ``unmeasured``. Work that would have ended by itself (:data:`FINITE`) is only put off: nothing
+is said to be saved.
 
 Owns the arithmetic: integers, products in Int128. Must never take an hour without books for an hour without holders.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import polars as pl
 
 from collectors.clock import NS_PER_HOUR
+from controller.scaling.device_hours import CHAIN, DEVICE, WORKLOAD, Books, claims, freed, held_rows, sum_all, sum_of
 from controller.scaling.down_spans import HOUR, DownSpan, spans
 from ledger.apportion_frame import apportion_over
 from ledger.audit import Asked
 from ledger.audit import read as read_audit
 from ledger.store import Store
-from ledger.tables import COST, NODE_HOURS, TIME, USAGE
+from ledger.tables import COST, LIFETIMES, NODE_HOURS, TIME, USAGE
 
 FINITE: Final = frozenset({"Job", "CronJob", "PyTorchJob", "ScaledJob", "RayJob"})
 """Kinds whose work is the same however long it waits."""
-ENDS_WITH_NODE: Final = ("on_demand", "spot")
-"""Capacity types of nodes that cost nothing once they are gone."""
 SEEN_BEFORE: Final = timedelta(days=15)
-"""Downs that began so long before a range are found, too."""
-_HELD: Final = ("active", "idle", "unmeasured")
-_WORKLOAD: Final = ("cluster", "namespace", "workload_kind", "workload")
-_CHAIN: Final = (*_WORKLOAD, "reference")
-_NODE: Final = ("node", "instance_id")
-_DEVICE: Final = (*_NODE, "gpu_uuid")
-_AMOUNTS: Final = (
+"""Downs that began so long before a range are found, too; one that began earlier, and goes on, is in no figure."""
+AMOUNTS: Final = (
     "stayed_ns", "held_ns", "freed_ns", "cash_ns", "unmeasured_ns", "cost_nano_usd", "freed_nano_usd", "cash_nano_usd",
 )  # fmt: skip
+LIST, EFFECTIVE = "list", "effective"
+COUNTERFACTUAL: Final = (
+    "Had it stayed, each hour would have gone on as the last whole hour before in which it was not down: the same GPUs "
+    "for the same part of the hour, at the price of then. freed is what it would have held beyond what it held; cash "
+    "is the part of that which was not paid for, since the node had ended, or others held the GPU and could not have, "
+    "had it stayed. What several that were down would have held of one GPU is counted once. A node that was begun "
+    "elsewhere meanwhile is not set against one that ended: where it stands idle in its stead, cash is too high by it."
+)
+"""Of every figure, in words for whoever reads it."""
 # freed is split as its two parts, so that cash never passes it
 _SPLIT: Final = ("held_ns", "unmeasured_ns", "cash_ns", "rest_ns", "cost_nano_usd", "cash_nano_usd", "rest_nano_usd")
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """Rows of the ledger that cover the downs and their reference hours; days that were rolled have no hours."""
-
-    cost: pl.LazyFrame
-    usage: pl.LazyFrame
-    node_hours: pl.LazyFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +71,61 @@ class Saved:
     unmeasured_ns: int = 0
     unknown: int = 0
     """Downs of which nothing, or no price, is known."""
+    freed_list_nano_usd: int = 0
+    """The part of what was freed whose price of before was list price, be it in part: an estimate."""
+    cash_list_nano_usd: int = 0
+    """Of the saving likewise."""
+
+    @property
+    def freed_by_basis(self) -> Mapping[str, int]:
+        """Nano-dollars; the two add up to the whole."""
+        return _by_basis(self.freed_nano_usd, self.freed_list_nano_usd)
+
+    @property
+    def cash_by_basis(self) -> Mapping[str, int]:
+        """Likewise."""
+        return _by_basis(self.cash_nano_usd, self.cash_list_nano_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What the books say of some downs."""
+
+    hours: pl.DataFrame
+    by_hour: pl.DataFrame
+    claimed: pl.DataFrame
+    about: pl.DataFrame
 
 
 def measure(store: Store, cluster: str, since: datetime, through: datetime) -> pl.DataFrame:
-    """The savings of all downs in a range; see :func:`savings`.
+    """The savings of all downs in a range, of each what lies within it; see :func:`savings`.
 
     Args:
         store: the ledger.
-        cluster: its name in the ledger.
-        since: of the range; moved to the first day whose hours are still told.
-        through: the books are complete before it, such as the end of the last hour that is final.
+        cluster: its name in the ledger; empty: all.
+        since: start of the range, a whole hour; moved to the first day whose hours are still told.
+        through: the books are complete before it, as :func:`ledger.unsettled.settled_through` says.
 
     Raises:
         StoreError: a table cannot be read.
     """
     rolled = store.rolled_before(USAGE)
-    if rolled is not None:
-        since = max(since, datetime.combine(rolled, time(), UTC))
+    oldest = None if rolled is None else datetime.combine(rolled, time(), UTC)
+    since = since if oldest is None else max(since, oldest)
     rows = read_audit(store, Asked(since - SEEN_BEFORE, through, cluster=cluster)).collect()
-    told = [span for span in spans(rows, through) if span.reference >= since]
+    told = list(_clipped(spans(rows, through), since))
     first = min((span.reference for span in told), default=since)
-    within = pl.col("day").is_between(first.date(), through.date()) & (pl.col("cluster") == cluster)
-    books = Books(*(store.scan(table).filter(within) for table in (COST, USAGE, NODE_HOURS)))
-    return savings(told, books)
+    first = first if oldest is None else max(first, oldest)
+    within = pl.col("day").is_between(first.date(), through.date())
+    of_cluster = pl.col("cluster") == cluster if cluster else pl.lit(value=True)
+    cost, usage, node_hours = (store.scan(table).filter(within, of_cluster) for table in (COST, USAGE, NODE_HOURS))
+    return savings(told, Books(cost, usage, node_hours, store.scan(LIFETIMES).filter(of_cluster)))
+
+
+def _clipped(downs: Sequence[DownSpan], since: datetime) -> Iterator[DownSpan]:
+    for span in downs:
+        if span.end > since:
+            yield replace(span, begin=max(span.begin, since))
 
 
 def savings(downs: Sequence[DownSpan], books: Books) -> pl.DataFrame:
@@ -111,8 +139,54 @@ def savings(downs: Sequence[DownSpan], books: Books) -> pl.DataFrame:
         in part); and ``unknown``: empty, or why amounts are null: ``no_reference`` (the books have nothing that it held
         before), ``postponed``, ``unpriced``.
     """
-    found = [_savings(part, _within(books, part)) for part in _portions(downs)]
-    return pl.concat(found or [_savings((), books)]).sort("place").drop("place")
+    parts = [_read(part, _within(books, part)) for part in _portions(downs)] or [_read((), books)]
+    about = pl.concat([part.about for part in parts]).lazy()
+    # of all parts together: a device's hour may be claimed by downs of several
+    of_hours = freed(pl.concat([part.claimed for part in parts]).lazy())
+    by_hour = pl.concat([part.by_hour for part in parts]).lazy().join(of_hours, on=[*CHAIN, "hour_utc"])
+    told = by_hour.with_columns(unmeasured_ns=pl.col("room_ns") - pl.col("freed_ns"))
+    hours = pl.concat([part.hours for part in parts]).lazy()
+    sums = _shared_out(hours, told).group_by("down").agg(sum_all(name) for name in _SPLIT)
+    return (
+        _frame(list(enumerate(downs)))
+        .lazy()
+        .join(about, on=CHAIN, how="left")
+        .join(sums, on="down", how="left")
+        .with_columns(
+            stayed_ns=pl.col("held_ns") + pl.col("unmeasured_ns") + pl.col("cash_ns") + pl.col("rest_ns"),
+            freed_ns=pl.col("cash_ns") + pl.col("rest_ns"),
+            freed_nano_usd=pl.col("cash_nano_usd") + pl.col("rest_nano_usd"),
+            unknown=_unknown(),
+        )
+        .sort("down")
+        .select(*WORKLOAD, "reference", "begin", "end", *AMOUNTS, "estimate", "unknown")
+        .collect()
+    )
+
+
+def total(rows: pl.DataFrame) -> Saved:
+    """Sums of :func:`savings`."""
+    amounts = ("freed_ns", "cash_ns", "freed_nano_usd", "cash_nano_usd", "unmeasured_ns")
+    of_list = {name.replace("_nano", "_list_nano"): name for name in ("freed_nano_usd", "cash_nano_usd")}
+    guessed = rows.filter(pl.col("estimate"))
+    sums = rows.select(sum_of(name) for name in amounts).row(0, named=True)
+    sums |= guessed.select(sum_of(name).alias(into) for into, name in of_list.items()).row(0, named=True)
+    known = {name: int(each or 0) for name, each in sums.items()}
+    return Saved(**known, unknown=rows.filter(pl.col("unknown") != "").height)
+
+
+def by_workload(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sums of :func:`savings` by workload, ``basis`` of its dollars (``list`` or ``effective``; null: it has none) and
+    ``unknown``, with ``downs``, their number; amounts of which nothing is known are null.
+    """
+    keys = [*WORKLOAD, "basis", "unknown"]
+    basis = pl.when("estimate").then(pl.lit(LIST)).otherwise(pl.lit(EFFECTIVE))
+    known = rows.with_columns(basis=pl.when(pl.col("cash_nano_usd").is_not_null()).then(basis))
+    return known.group_by(keys).agg(pl.len().alias("downs"), *(sum_all(name) for name in AMOUNTS)).sort(keys)
+
+
+def _by_basis(whole: int, of_list: int) -> Mapping[str, int]:
+    return {EFFECTIVE: whole - of_list, LIST: of_list}
 
 
 def _portions(downs: Sequence[DownSpan]) -> list[list[tuple[int, DownSpan]]]:
@@ -124,50 +198,26 @@ def _portions(downs: Sequence[DownSpan]) -> list[list[tuple[int, DownSpan]]]:
 
 
 def _within(books: Books, part: Sequence[tuple[int, DownSpan]]) -> Books:
-    first = min(span.reference for _, span in part)
+    first = min(span.begin for _, span in part)
     last = max(span.end for _, span in part)
-    days = pl.col("day").is_between(first.date(), last.date())
-    return Books(books.cost.filter(days), books.usage.filter(days), books.node_hours.filter(days))
+    days = pl.col("day").is_between(first.date(), last.date()) | (pl.col("day") == part[0][1].reference.date())
+    return Books(books.cost.filter(days), books.usage.filter(days), books.node_hours.filter(days), books.lifetimes)
 
 
-def _savings(part: Sequence[tuple[int, DownSpan]], books: Books) -> pl.DataFrame:
-    spans_ = _frame(part)
-    known = spans_.filter(~pl.col("workload_kind").is_in(list(FINITE)))
-    hours = _hours(known)
-    before = _before(known, books).collect().lazy()
-    by_hour = _by_hour(hours, before, books)
-    parts = _shared_out(hours, by_hour)
-    sums = parts.group_by("down").agg(_sum_all(name) for name in _SPLIT)
-    about = before.group_by(_CHAIN).agg(pl.col("estimate").any())
-    return (
-        spans_.lazy()
-        .join(about, on=_CHAIN, how="left")
-        .join(sums, on="down", how="left")
-        .with_columns(
-            stayed_ns=pl.col("held_ns") + pl.col("unmeasured_ns") + pl.col("cash_ns") + pl.col("rest_ns"),
-            freed_ns=pl.col("cash_ns") + pl.col("rest_ns"),
-            freed_nano_usd=pl.col("cash_nano_usd") + pl.col("rest_nano_usd"),
-            unknown=_unknown(),
-        )
-        .sort("down")
-        .select("place", *_WORKLOAD, "reference", "begin", "end", *_AMOUNTS, "estimate", "unknown")
-        .collect()
-    )
-
-
-def total(rows: pl.DataFrame) -> Saved:
-    """Sums of :func:`savings`."""
-    amounts = ("freed_ns", "cash_ns", "freed_nano_usd", "cash_nano_usd", "unmeasured_ns")
-    sums = rows.select(_total(name) for name in amounts).row(0, named=True)
-    known = {name: int(each or 0) for name, each in sums.items()}
-    return Saved(**known, unknown=rows.filter(pl.col("unknown") != "").height)
+def _read(part: Sequence[tuple[int, DownSpan]], books: Books) -> _Part:
+    known = _frame(part).filter(~pl.col("workload_kind").is_in(list(FINITE)))
+    hours, before = _hours(known).collect(), _before(known, books).collect().lazy()
+    by_hour = _by_hour(hours.lazy(), before, books).collect()
+    claimed = claims(by_hour.lazy().select(*CHAIN, "hour_utc", "room_ns"), before, books)
+    about = before.group_by(CHAIN).agg(pl.col("estimate").any())
+    return _Part(hours, by_hour, claimed, about.collect())
 
 
 def _frame(part: Sequence[tuple[int, DownSpan]]) -> pl.DataFrame:
-    texts = dict.fromkeys(_WORKLOAD, pl.String)
+    texts = dict.fromkeys(WORKLOAD, pl.String)
     moments = {"reference": TIME, "begin": TIME, "end": TIME}
     rows = [(place, *span.key, span.reference, span.begin, span.end) for place, span in part]
-    return pl.DataFrame(rows, schema={"place": pl.Int64, **texts, **moments}, orient="row").with_row_index("down")
+    return pl.DataFrame(rows, schema={"down": pl.UInt32, **texts, **moments}, orient="row")
 
 
 def _hours(downs: pl.DataFrame) -> pl.LazyFrame:
@@ -185,75 +235,37 @@ def _hours(downs: pl.DataFrame) -> pl.LazyFrame:
 
 def _before(downs: pl.DataFrame, books: Books) -> pl.LazyFrame:
     """By device what a workload held in its reference hour, and what that cost."""
-    chains = downs.lazy().select(_CHAIN).unique()
-    on = [*_WORKLOAD, "hour_utc"]
+    chains = downs.lazy().select(CHAIN).unique()
+    on, keys = [*WORKLOAD, "hour_utc"], [*CHAIN, *DEVICE]
     wanted = chains.with_columns(hour_utc=pl.col("reference"))
-    held = _held(books.usage).join(wanted, on=on).group_by(*_CHAIN, *_DEVICE)
-    paid = _held(books.cost).join(wanted, on=on).group_by(*_CHAIN, *_DEVICE)
-    times = held.agg(before_ns=_total("gpu_ns"), capacity_type=pl.col("capacity_type").max())
-    money = paid.agg(before_nano=_sum_all("nano_usd"), estimate=pl.col("effective_nano_usd").is_null().any())
-    both = times.join(money, on=[*_CHAIN, *_DEVICE], how="left")
-    return both.filter(pl.col("before_ns") > 0)
+    held = held_rows(books.usage).join(wanted, on=on).group_by(keys)
+    paid = held_rows(books.cost).join(wanted, on=on).group_by(keys)
+    times = held.agg(before_ns=sum_of("gpu_ns"), capacity_type=pl.col("capacity_type").max())
+    money = paid.agg(before_nano=sum_all("nano_usd"), estimate=pl.col("effective_nano_usd").is_null().any())
+    return times.join(money, on=keys, how="left").filter(pl.col("before_ns") > 0)
 
 
 def _by_hour(hours: pl.LazyFrame, before: pl.LazyFrame, books: Books) -> pl.LazyFrame:
     """Amounts by workload and hour, all its downs in that hour together."""
-    keys = [*_CHAIN, "hour_utc"]
-    whole = before.group_by(_CHAIN).agg(all_before_ns=_total("before_ns"))
+    whole = before.group_by(CHAIN).agg(all_before_ns=sum_of("before_ns"))
     stayed = pl.col("all_before_ns") * pl.col("down_ns") // NS_PER_HOUR
     less = pl.max_horizontal(pl.col("all_before_ns") - pl.col("now_ns"), 0)
     at_other_times = pl.col("all_before_ns") - pl.col("stayed_ns")
     held = pl.min_horizontal("stayed_ns", pl.max_horizontal(pl.col("now_ns") - at_other_times, 0))
     cost = pl.when(pl.col("now_ns") > 0).then(pl.col("now_nano") * held // pl.col("now_ns")).otherwise(0)
-    of_hours = (
-        hours.group_by(keys)
-        .agg(_total("down_ns"))
-        .join(whole, on=_CHAIN)
-        .join(_now(books), on=[*_WORKLOAD, "hour_utc"], how="left")
+    return (
+        hours.group_by(*CHAIN, "hour_utc")
+        .agg(sum_of("down_ns"))
+        .join(whole, on=CHAIN)
+        .join(_now(books), on=[*WORKLOAD, "hour_utc"], how="left")
         .with_columns(pl.col("now_ns").fill_null(0), stayed_ns=stayed)
         .with_columns(room_ns=pl.min_horizontal("stayed_ns", less), held_ns=held, cost_nano_usd=cost)
-        .collect()
-        .lazy()
-    )
-    freed = _of_devices(of_hours.select(*keys, "room_ns"), before, books)
-    return of_hours.join(freed, on=keys).with_columns(unmeasured_ns=pl.col("room_ns") - pl.col("freed_ns"))
-
-
-def _of_devices(rooms: pl.LazyFrame, before: pl.LazyFrame, books: Books) -> pl.LazyFrame:
-    """What was freed and what of it is cash, device by device of the reference hour, summed."""
-    keys = [*_CHAIN, "hour_utc"]
-    devices = apportion_over(
-        rooms.join(before, on=_CHAIN), whole="room_ns", weight="before_ns", by=keys, order=_DEVICE, into="part_ns"
-    )
-    before_ns, existed = pl.col("before_ns"), pl.col("existed_ns")
-    ended = pl.when(pl.col("capacity_type").is_in(list(ENDS_WITH_NODE))).then(NS_PER_HOUR - existed).otherwise(0)
-    # what others could have held beside it is not due to its being down
-    taken = pl.max_horizontal(pl.col("others_ns") - pl.max_horizontal(existed - before_ns, 0), 0)
-    observed = pl.max_horizontal(before_ns - pl.col("unobserved_ns"), 0)
-    price = pl.col("before_nano").clip(lower_bound=0)  # credits may pay for more than all of it
-    return (
-        devices.join(_existed(books), on=["cluster", *_NODE, "hour_utc"], how="left")
-        .join(_on_device(books), on=["cluster", *_DEVICE, "hour_utc"], how="left")
-        .join(_own(books), on=[*_WORKLOAD, *_DEVICE, "hour_utc"], how="left")
-        .with_columns(pl.col("existed_ns", "all_held_ns", "own_ns", "unobserved_ns").fill_null(0).cast(pl.Int128))
-        .with_columns(others_ns=pl.col("all_held_ns") - pl.col("own_ns"))
-        .with_columns(freed_ns=pl.min_horizontal("part_ns", observed))
-        .with_columns(cash_ns=pl.min_horizontal("freed_ns", ended + taken))
-        .with_columns(
-            freed_nano=price * pl.col("freed_ns") // before_ns, cash_nano_usd=price * pl.col("cash_ns") // before_ns
-        )
-        .group_by(keys)
-        .agg(_total("freed_ns"), _total("cash_ns"), _sum_all("freed_nano"), _sum_all("cash_nano_usd"))
-        .with_columns(
-            rest_ns=pl.col("freed_ns") - pl.col("cash_ns"),
-            rest_nano_usd=pl.col("freed_nano") - pl.col("cash_nano_usd"),
-        )
     )
 
 
 def _shared_out(hours: pl.LazyFrame, by_hour: pl.LazyFrame) -> pl.LazyFrame:
     """Several downs within one hour share what it brought by how long each lasted."""
-    keys = [*_CHAIN, "hour_utc"]
+    keys = [*CHAIN, "hour_utc"]
     parts = hours.join(by_hour.drop("down_ns"), on=keys)
     for name in _SPLIT:
         parts = apportion_over(parts, whole=name, weight="down_ns", by=keys, order=("down",), into=name)
@@ -262,34 +274,10 @@ def _shared_out(hours: pl.LazyFrame, by_hour: pl.LazyFrame) -> pl.LazyFrame:
 
 def _now(books: Books) -> pl.LazyFrame:
     """By workload and hour what it held, and what that cost."""
-    keys = [*_WORKLOAD, "hour_utc"]
-    times = _held(books.usage).group_by(keys).agg(now_ns=_total("gpu_ns"))
-    money = _held(books.cost).group_by(keys).agg(now_nano=_sum_all("nano_usd"))
+    keys = [*WORKLOAD, "hour_utc"]
+    times = held_rows(books.usage).group_by(keys).agg(now_ns=sum_of("gpu_ns"))
+    money = held_rows(books.cost).group_by(keys).agg(now_nano=sum_all("nano_usd"))
     return times.join(money, on=keys, how="left")
-
-
-def _existed(books: Books) -> pl.LazyFrame:
-    return books.node_hours.group_by("cluster", *_NODE, "hour_utc").agg(existed_ns=_total("existed_ns"))
-
-
-def _on_device(books: Books) -> pl.LazyFrame:
-    held, away = pl.col("account").is_in(_HELD), pl.col("account") == "unobserved"
-    return books.usage.group_by("cluster", *_DEVICE, "hour_utc").agg(
-        all_held_ns=pl.col("gpu_ns").filter(held).cast(pl.Int128).sum(),
-        unobserved_ns=pl.col("gpu_ns").filter(away).cast(pl.Int128).sum(),
-    )
-
-
-def _own(books: Books) -> pl.LazyFrame:
-    return _held(books.usage).group_by(*_WORKLOAD, *_DEVICE, "hour_utc").agg(own_ns=_total("gpu_ns"))
-
-
-def _held(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """A holder's rows; of cost with the dollars of the bill, or of the list where none has come."""
-    held = rows.filter(pl.col("account").is_in(_HELD))
-    if "effective_nano_usd" not in held.collect_schema():
-        return held
-    return held.with_columns(nano_usd=pl.coalesce("effective_nano_usd", "list_nano_usd"))
 
 
 def _unknown() -> pl.Expr:
@@ -302,12 +290,3 @@ def _unknown() -> pl.Expr:
         .then(pl.lit("unpriced"))
         .otherwise(pl.lit(""))
     )
-
-
-def _total(name: str) -> pl.Expr:
-    return pl.col(name).cast(pl.Int128).sum()
-
-
-def _sum_all(name: str) -> pl.Expr:
-    """The sum; null where any part is not known."""
-    return pl.when(pl.col(name).is_not_null().all()).then(_total(name)).alias(name)

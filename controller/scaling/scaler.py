@@ -9,33 +9,37 @@ waits for another: :meth:`Scaler.run` looks and acts, and asks neither ledger no
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from collectors.clock import Clock
 from controller.scaling.act import Actor, Outcome, Task, Writes
 from controller.scaling.activity import ActivityBook
-from controller.scaling.audit_log import AuditLog, found_again
+from controller.scaling.audit_log import AuditLog
 from controller.scaling.breaker import Breaker
 from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, ClusterView
 from controller.scaling.coming_back import LeadTimes
 from controller.scaling.compose import AUTOSCALER, SCALED_OBJECT
-from controller.scaling.decide import Step
+from controller.scaling.deleted import deleted_since
 from controller.scaling.engine import Engine, Policy, Report, Tick
 from controller.scaling.event_remarks import EventRemarks
-from controller.scaling.events import Events, EventText, about, text_of
-from controller.scaling.follow_up import FollowUp, Tally, gpus_put_down, policies_of, put_down, skipped
+from controller.scaling.events import Events, EventText, Sent, about, text_of
+from controller.scaling.follow_up import SCARCE_FOR, FollowUp, Tally, gpus_put_down, policies_of, put_down, skipped
+from controller.scaling.forerunners import REMEMBERED, untold
 from controller.scaling.guard_desk import GuardDesk
 from controller.scaling.kind import Kind
-from controller.scaling.model import Ref, Refusal, Seen, Wish, Workload
-from controller.scaling.notices import Notices
-from controller.scaling.policies import Policies
+from controller.scaling.model import NamespaceSeen, Ref, Refusal, Seen, Wish, Workload
+from controller.scaling.notices import PATIENCE, Notices, told_before
+from controller.scaling.policies import Policies, most_minutes_of
 from controller.scaling.record import RECORD
+from controller.scaling.reverts import standing_told
 from controller.scaling.savings import Saved, measure, total
 from controller.scaling.schedule_settings import ScheduleSettings
 from controller.scaling.stand import ScalingStand
-from ledger.audit import downs_in_window, open_intents, times_to_ready
+from controller.scaling.unmade_pods import UnmadePods
+from ledger.audit import late_restores, steps_of_windows, times_to_ready
 from ledger.store import Store
+from ledger.unsettled import settled_through
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +48,6 @@ STALE_SECONDS = 180.0
 _AUTOSCALERS = (AUTOSCALER, SCALED_OBJECT)
 _NEEDED = frozenset({PODS, NAMESPACES, NODES, *_AUTOSCALERS})
 """What is looked at of every workload; another kind that is not followed keeps only its own from going down."""
-_REMEMBERED = timedelta(days=8)
 _MEASURED = {"7d": timedelta(days=7), "30d": timedelta(days=30)}
 _MINUTE = timedelta(minutes=1)
 _AT_LEAST_EACH = timedelta(seconds=30)
@@ -58,6 +61,7 @@ class ScalerParts:
     """What scaling works with."""
 
     settings: ScheduleSettings
+    """Of the start; :meth:`Scaler.adopt` takes others."""
     view: ClusterView
     kinds: Mapping[str, Kind]
     writes: Writes
@@ -74,6 +78,7 @@ class ScalerParts:
     cluster: str
     """Its name in the ledger."""
     clock: Clock
+    unmade: UnmadePods = field(default_factory=UnmadePods)
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
 
@@ -82,21 +87,25 @@ class Scaler:
 
     def __init__(self, parts: ScalerParts) -> None:
         self._parts = parts
-        self._policies = Policies(parts.settings)
+        self._policies = self._given = Policies(parts.settings)
+        self._refused = False
         self._leads = LeadTimes(
             timedelta(seconds=parts.settings.lead_least_seconds), timedelta(seconds=parts.settings.lead_most_seconds)
         )
         self.tally = Tally()
-        self.notices = Notices(self._tell_owner, self._resolve)
+        self.notices = Notices(self._tell_owner, self._resolve, parts.audit.told, PATIENCE)
         self._desk = parts.desk(self)
-        self._follow_up = FollowUp(self.tally, self._leads, (parts.audit, EventRemarks(parts.events.tell)))
+        self._follow_up = FollowUp(
+            self.tally, self._leads, (parts.audit, EventRemarks(parts.events.tell)), parts.unmade.why
+        )
         policy = Policy(
-            wish=self._policies.wish,
+            wish=self._wish,
             lead=self._leads.of,
             refusals=self._refusals,
             allowance=self._allowance,
             hold=self._hold,
             instance_types=self._instance_types,
+            overtaken=lambda: self._parts.now() >= self._next_edge,
         )
         self.engine = Engine(parts.view, parts.kinds, policy, Actor(parts.writes, self, parts.downs))
         self._recalled = False
@@ -106,21 +115,38 @@ class Scaler:
         self._next_edge = datetime.min.replace(tzinfo=UTC)
         self._saved: Mapping[str, Saved] = {}
 
-    def run(self) -> None:
-        """Looks, and what follows from them: one, or more while each leaves downs for the next.
+    @property
+    def settings(self) -> ScheduleSettings:
+        """In force at the last look, or the next one where there was none."""
+        return self._policies.settings
 
-        None where nothing can have become due: nothing changed in the cluster, nothing is under way, no edge passed.
+    def adopt(self, settings: ScheduleSettings, *, refused: bool) -> None:
+        """Go by other settings from the next look on, which is due at once; for a thread that follows them.
+
+        Args:
+            settings: to be in force, of those that a look asks for.
+            refused: what the configuration says now cannot be taken, and these are the last that could.
+        """
+        self._refused = refused
+        if settings != self._given.settings:
+            self._parts.activity.reach(most_minutes_of(settings))
+            self._given = Policies(settings)
+
+    def run(self) -> None:
+        """Look once, and make what follows from it; downs that the caps leave are the next run's.
+
+        No look where nothing can have become due: nothing changed in the cluster, nothing is under way, no edge passed.
 
         Raises:
             StoreError: intents could not be committed, so that no down was made; what comes back has come back.
         """
-        if not self._is_due(self._parts.now()):
-            return
-        while self._look() and self._allowance(self._parts.now()) > 0:
-            pass
+        if self._is_due(self._parts.now()):
+            self._look()
 
     def seconds_to_next(self) -> float:
-        """Until the next look is due: at the next edge of a window, or when a tick has passed."""
+        """From one run's start to the next one's: until the next edge of a window, or a tick. Ticks within a run are
+        missed, so that many downs take as long as their writes, and a tick for each run at most.
+        """
         tick, now = self._parts.settings.tick_seconds, self._parts.now()
         return min(tick, max(_LEAST_SECONDS, (self._next_edge - now).total_seconds()))
 
@@ -132,6 +158,7 @@ class Scaler:
         return (
             changed
             or last is None
+            or self._given is not self._policies
             or now >= min(self._next_edge, last.at + _AT_LEAST_EACH)
             or any(report.step.action != "nothing" for report in last.reports)
         )
@@ -146,13 +173,14 @@ class Scaler:
         moments = (moment for until, lead in edges for moment in (until, until - lead))
         return min((moment for moment in moments if moment > now), default=now + _AT_LEAST_EACH)
 
-    def _look(self) -> bool:
-        """One look; whether it put workloads down and left others that could follow at once."""
+    def _look(self) -> None:
         now = self._parts.now()
+        self._policies = self._given
+        self._next_edge = self._edge_after(now)
         self._observe(now)
         tick = self.engine.tick(now)
         if not self._parts.view.ready():
-            return False
+            return
         self._follow_up.take(tick, {report.ref: self.engine.task(report) for report in tick.reports})
         self.notices.take(tick.reports, now)
         self._note_deleted(tick)
@@ -164,18 +192,17 @@ class Scaler:
         self._parts.audit.write()
         if tick.error is not None:
             raise tick.error
-        went = any(each.outcome is not None and each.outcome.result == "done" for each in tick.reports)
-        return tick.waiting > 0 and went
 
     def ask(self) -> None:
         """Ask agents for what the guards want to know."""
         self._desk.ask(self._parts.now())
 
     def tell(self) -> None:
-        """Send Events, and write the rows that wait."""
+        """Send Events, write the rows that wait, and read why pods are not made."""
         parts = self._parts
         parts.events.send(parts.now(), parts.clock.monotonic_ns())
         parts.audit.write()
+        parts.unmade.ask(parts.now())
 
     @property
     def recalled(self) -> bool:
@@ -191,23 +218,27 @@ class Scaler:
         if self._recalled or self._last is None:
             return
         parts, now = self._parts, self._parts.now()
-        windows = {report.wish.window for report in self._last.reports} - {None}
-        downs = downs_in_window(parts.store, parts.cluster, [window for window in windows if window is not None])
-        self.engine.recall(
-            {Ref(kind, space, name): (window, count) for (kind, space, name, window), count in downs.items()}
-        )
-        for row in times_to_ready(parts.store, parts.cluster, now - _REMEMBERED * 4).iter_rows(named=True):
+        found = untold(parts.store, parts.cluster, parts.view, now)
+        windows, long_ago = {report.wish.window for report in self._last.reports}, now - REMEMBERED * 4
+        steps = steps_of_windows(parts.store, parts.cluster, now, long_ago, windows=windows, newest=found)
+        ready = times_to_ready(parts.store, parts.cluster, long_ago)
+        for row in ready.iter_rows(named=True):
             self._leads.learn(Ref(row["kind"], row["namespace"], row["name"]), float(row["seconds"]))
-        parts.audit.found(found_again(open_intents(parts.store, parts.cluster, now - _REMEMBERED), parts.view.get, now))
+        self.tally.recall(late_restores(parts.store, parts.cluster, now - SCARCE_FOR))
+        self.notices.recall(told_before(steps, parts.view.get))
+        self.engine.recall(standing_told(steps, parts.view.get))
+        parts.audit.found(found)
         self._recalled = True
 
     def measure(self) -> None:
-        """Work out what downs saved.
+        """Work out what downs saved, as far as the books are complete.
 
         Raises:
             StoreError: the ledger cannot be read.
         """
-        through = self._parts.now().replace(minute=0, second=0, microsecond=0)
+        through = settled_through(self._parts.store)
+        if through is None:
+            return
         self._saved = {
             name: total(measure(self._parts.store, self._parts.cluster, through - length, through))
             for name, length in _MEASURED.items()
@@ -234,7 +265,7 @@ class Scaler:
         self.tally.note(task, outcome)
         if task.step.action == "down" and outcome.result == "done":
             self._went_down.append(now)
-        if (text := text_of(task, outcome)) is not None:
+        if task.is_news(outcome) and (text := text_of(task, outcome)) is not None:
             self._parts.events.tell(about(task.lever, task.kind), text, now)
 
     def stand(self) -> ScalingStand:
@@ -250,11 +281,12 @@ class Scaler:
             now=now,
             looked_at=tick.at,
             down=Counter((seen.ref.namespace, seen.ref.kind) for seen in down),
-            gpus_down=gpus_put_down(down),
+            gpus_down=gpus_put_down(map(self.engine.complete, down)),
             coming_back=actions["restore"] + actions["await"],
             contested=Counter((r.subject.namespace,) for r in tick.reports if r.step.action == "contested"),
             skipped=skipped(tick.reports),
             waiting=tick.waiting,
+            policies_refused=self._refused,
             dry_run=policies_of(report.wish for report in tick.reports),
             breaker_open=parts.breaker.status(parts.clock.monotonic_ns()).state == "open",
             overdue=Counter((each.reason,) for each in late),
@@ -284,23 +316,26 @@ class Scaler:
         """Record what was deleted since the former look while it was down: from then on it saves nothing."""
         if self._last is None:
             return
-        there = {report.ref for report in tick.reports}
-        for report in self._last.reports:
-            lever = report.workload.lever
-            if report.ref in there or RECORD not in lever.annotations or self._parts.view.get(report.ref) is not None:
-                continue
-            gone = replace(report, step=Step("give_way", "it was deleted while it was down"))
-            self._parts.audit.remark(self.engine.task(gone), "gone", gone.step.why, tick.at)
+        for gone in deleted_since(self._last, tick, self._parts.view):
+            why = gone.report.step.why
+            self._parts.audit.remark(self.engine.task(gone.report), "gone", why, tick.at)
+            if gone.left is not None:
+                _log.warning("%s", why)
+                told = EventText("ScheduleLeftDown", why, "Warning")
+                self._parts.events.tell(about(gone.left, self._parts.kinds[gone.left.ref.kind]), told, tick.at)
+
+    def _wish(self, subject: Seen, namespace: NamespaceSeen, gpus: int, moment: datetime) -> Wish:
+        return self._policies.wish(subject, namespace, gpus, moment)
 
     def _resolve(self, workload: Workload, moment: datetime) -> Wish:
-        return self._policies.wish(workload.subject, workload.namespace, workload.gpus, moment)
+        return self._wish(workload.subject, workload.namespace, workload.gpus, moment)
 
     def _refusals(self, downs: Sequence[tuple[Workload, Wish]], now: datetime) -> Mapping[Ref, tuple[Refusal, ...]]:
         unknown = self._unknown_kinds()
         return {
             workload.ref: (
                 *self._desk.refusals(workload, wish, now),
-                *(Refusal("breaker", why) for why in (unknown.get(workload.lever.ref.kind),) if why),
+                *(Refusal("breaker", unknown[kind]) for kind in _kinds_of(workload) if kind in unknown),
             )
             for workload, wish in downs
         }
@@ -317,14 +352,14 @@ class Scaler:
     def _allowance(self, now: datetime) -> int:
         while self._went_down and self._went_down[0] <= now - _MINUTE:
             self._went_down.popleft()
-        settings = self._parts.settings
+        settings = self.settings
         own = min(settings.changes_per_run, settings.changes_per_minute - len(self._went_down))
         theirs = self._parts.breaker.allowance(self._parts.clock.monotonic_ns())
         return own if theirs is None else min(own, theirs)
 
     def _hold(self, now: datetime) -> str:
         del now
-        if not self._recalled:
+        if not self.engine.recalled:
             return "what former processes did is not read from the ledger yet"
         for kind in _AUTOSCALERS:
             if (why := self._parts.view.forbidden.get(kind)) is not None:
@@ -341,7 +376,7 @@ class Scaler:
             stale["cluster"] = f"not followed for {seconds:.0f} s ({why})"
         heard = parts.activity.heard(now)
         self._heard = self._heard or heard
-        if self._heard and not heard:
+        if self._heard and not heard and parts.view.has_gpus():  # else there is nothing to hear of
             stale["telemetry"] = "no agent was heard for ten minutes"
         parts.breaker.observe(stale, now_ns)
 
@@ -349,11 +384,15 @@ class Scaler:
         known = self._parts.view.nodes
         return tuple(sorted({known[node].instance_type for node in nodes if node in known} - {""}))
 
-    def _tell_owner(self, workload: Workload, text: str, now: datetime) -> None:
+    def _tell_owner(self, workload: Workload, text: str, now: datetime, sent: Sent) -> None:
         subject = workload.subject
         kind = self._parts.kinds[subject.ref.kind]
-        self._parts.events.tell(about(subject, kind), EventText("ScheduledDownSoon", text), now)
+        self._parts.events.tell(about(subject, kind), EventText("ScheduledDownSoon", text), now, sent)
         _log.info("%s: %s", subject.ref, text)
+
+
+def _kinds_of(workload: Workload) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((workload.subject.ref.kind, workload.lever.ref.kind)))
 
 
 def _workload_of(seen: Seen) -> Ref:

@@ -3,6 +3,7 @@
 A process that takes checked settings over, as the agent does, then holds none of the grammar.
 """
 
+from controller.scaling.annotation_values import read_moment
 from controller.scaling.label_selector import parse_selector
 from controller.time_windows import SpecRefused, known_zone, parse
 from controller.window_kinds import Dates
@@ -20,6 +21,13 @@ def zone(name: str) -> None:
     SpecRefused: it is no time zone.
     """
     known_zone(name)
+
+
+def moment(text: str) -> None:
+    """Raises:
+    SpecRefused: it is neither a date nor a moment.
+    """
+    read_moment(text, known_zone("UTC"))
 
 
 def selector(labels: str) -> None:

@@ -23,7 +23,10 @@ KindName = Literal[
     "PyTorchJob",
     "InferenceService",
 ]
-NamePattern = Annotated[str, Field(pattern=r"^[a-z0-9*?\[\]!-]{1,253}$")]
+_GROUP = r"\[!?[a-z0-9.-]+\]"
+"""Characters of which one stands there; a bracket that is not closed would match nothing, and shield nothing."""
+NamePattern = Annotated[str, Field(pattern=rf"^([a-z0-9*?-]|{_GROUP})+$", max_length=253)]
+WorkloadPattern = Annotated[str, Field(pattern=rf"^([a-z0-9*?-]|{_GROUP})+/([a-z0-9.*?-]|{_GROUP})+$", max_length=507)]
 Percent = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2})%$")]
 
 
@@ -32,7 +35,10 @@ class _Section(BaseModel):
 
 
 class SchedulePolicy(_Section):
-    """Whom it concerns, when they are down, and how far. Of several that concern a workload the first decides."""
+    """Whom it concerns, when they are down, and how far. Of several that concern a workload the first decides.
+
+    What a workload or its namespace says by annotation of a topic stands above what the policy says of it.
+    """
 
     name: str = Field(min_length=1, max_length=63)
     """Its name in previews, records, metrics."""
@@ -56,6 +62,14 @@ class SchedulePolicy(_Section):
     """Dates on which they are down all day, such as `2026-12-25` or `2026-12-24..2026-12-26`."""
     except_dates: tuple[str, ...] = ()
     """Dates on which they stay up, whatever windows and holidays say."""
+    exclude: tuple[WorkloadPattern, ...] = ()
+    """Workloads of it that are left alone, by name or pattern of namespace and name, such as `dev/web` or `*/llama-*`;
+    what of them is down comes back. No later policy decides about them."""
+    exclude_until: str = ""
+    """Until then all of it are left alone: a date, which begins at midnight, or a moment such as
+    `2026-12-25 18:00 Europe/Berlin`. Empty: from the start."""
+    force: Literal["up", "down"] | None = None
+    """Whether all of it are up, or down, whatever windows, holidays and dates say. Null: these decide."""
     to: Annotated[int, Field(ge=0, le=100_000)] | Percent = 0
     """How far down: replicas, or a part of the original such as `50%`, rounded up."""
     grace_minutes: int = Field(default=15, ge=0, le=10_080)
@@ -87,6 +101,13 @@ class SchedulePolicy(_Section):
         if zone:
             _checks().zone(zone)
         return zone
+
+    @field_validator("exclude_until")
+    @classmethod
+    def _moment(cls, moment: str) -> str:
+        if moment:
+            _checks().moment(moment)
+        return moment
 
     @field_validator("labels")
     @classmethod
@@ -137,9 +158,10 @@ class ScheduleSettings(_Section):
     writes_per_second: float = Field(default=50.0, gt=0, le=1000)
     """Most writes of downs to the API server; restores are not held back."""
     changes_per_minute: int = Field(default=1500, ge=1, le=100_000)
-    """Most workloads that go down within a minute."""
+    """Most workloads that go down within a minute, over however many runs."""
     changes_per_run: int = Field(default=500, ge=1, le=100_000)
-    """Most workloads that go down at one look."""
+    """Most workloads that one run puts down: one look at the cluster, and the writes that follow from it. The next run
+    begins a tick after this one began, or at the first tick after its writes. Restores have no cap."""
     protected_namespaces: tuple[NamePattern, ...] = ()
     """Namespaces never touched, by name or pattern, beside kube-system, the controller's own, monitoring, autoscalers
     and device plugins."""

@@ -4,25 +4,29 @@ Owns what is read of a pod's state. Texts that many objects have alike are kept 
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from collectors.device_ids import GPU_RESOURCES
 from collectors.kube_errors import Malformed
 from collectors.kube_json import JsonObject, child, children, strings, text
 from collectors.kube_node import capacity_type
-from collectors.kube_owners import Owner, workload_of
+from collectors.kube_owners import RAY_CLUSTER_LABEL, Owner, workload_of
+from collectors.serving_targets import announces
+from controller.scaling.claims import claimed_by, claimed_by_pod, pods_within
+from controller.scaling.down_label import believed
 from controller.scaling.kind import Kind
 from controller.scaling.kinds.pod_template import gpus_of
-from controller.scaling.kinds.reading import UNREAD, moment
+from controller.scaling.kinds.reading import MOST_CHARS, UNREAD, moment
+from controller.scaling.local_volumes import volumes_of
 from controller.scaling.model import KEPT_ANNOTATIONS, NamespaceSeen, NodeSeen, PodSeen, Ref, Seen
+from controller.scaling.pod_index import TOLD_BY_MAKERS
 
 DROPPED_OF_KINDS = frozenset(UNREAD)
 DROPPED_OF_PODS = DROPPED_OF_KINDS | {"volumes", "volumeMounts", "imagePullSecrets", "ports"}
 DROPPED_OF_NODES = DROPPED_OF_KINDS | {"images", "conditions", "addresses", "volumesAttached", "volumesInUse"}
 _INSTANCE_TYPE = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
-_MOST_CHARS = 300
 _ENDED = frozenset({"Succeeded", "Failed"})
 
 
@@ -39,7 +43,9 @@ def kept(kind: Kind) -> Callable[[JsonObject], Seen | Unreadable]:
 
     def keep(item: JsonObject) -> Seen | Unreadable:
         try:
-            return kind.seen(item)
+            seen, pods = believed(kind.seen(item)), pods_within(item)
+            claims, volumes = claimed_by(kind, item, pods), volumes_of(kind, item, pods)
+            return replace(seen, claims=claims, volumes=volumes) if claims or volumes else seen
         except Malformed as error:
             meta = child(item, "metadata")
             return Unreadable(Ref(kind.name, text(meta, "namespace"), text(meta, "name")), str(error))
@@ -81,7 +87,8 @@ def pod_seen(item: JsonObject) -> PodSeen:
     """
     meta, spec = child(item, "metadata"), child(item, "spec")
     namespace, name, node = sys.intern(text(meta, "namespace")), text(meta, "name"), text(spec, "nodeName")
-    workload = workload_of(name, _controller(meta), strings(meta, "labels"), node)
+    owner, labels = _controller(meta), strings(meta, "labels")
+    workload = workload_of(name, owner, labels, node)
     phase = sys.intern(text(item, "status", "phase") or "Unknown")
     ready = phase not in _ENDED and any(
         each.get("type") == "Ready" and each.get("status") == "True" for each in children(item, "status", "conditions")
@@ -96,13 +103,16 @@ def pod_seen(item: JsonObject) -> PodSeen:
         ready=ready,
         gpus=_gpus(spec),
         created=moment(text(meta, "creationTimestamp"), "metadata.creationTimestamp"),
-        waiting="" if ready else _waiting(item)[:_MOST_CHARS],
+        waiting="" if ready else _waiting(item)[:MOST_CHARS],
+        claims=claimed_by_pod(spec),
+        announces=announces(strings(meta, "annotations")),
+        maker=_maker(namespace, owner, labels) if workload.kind in TOLD_BY_MAKERS else None,
     )
 
 
 def counts(pod: PodSeen) -> bool:
-    """Whether a pod is kept: it holds GPUs, or is still to be Ready; what has ended is over."""
-    return pod.phase not in _ENDED and (pod.gpus > 0 or not pod.ready)
+    """Whether a pod is kept: it may hold GPUs, announces an engine, or is still to be Ready; what has ended is over."""
+    return pod.phase not in _ENDED and (pod.gpus > 0 or bool(pod.claims) or pod.announces or not pod.ready)
 
 
 def _gpus(spec: JsonObject) -> int:
@@ -115,6 +125,12 @@ def _gpus(spec: JsonObject) -> int:
 def _controller(meta: JsonObject) -> Owner | None:
     controlling = next((o for o in children(meta, "ownerReferences") if o.get("controller") is True), None)
     return None if controlling is None else Owner(text(controlling, "kind"), text(controlling, "name"))
+
+
+def _maker(namespace: str, owner: Owner | None, labels: Mapping[str, str]) -> Ref | None:
+    if cluster := labels.get(RAY_CLUSTER_LABEL):
+        return Ref("RayCluster", namespace, cluster)
+    return None if owner is None else Ref(sys.intern(owner.kind), namespace, owner.name)
 
 
 def _waiting(item: JsonObject) -> str:

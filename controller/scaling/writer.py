@@ -18,7 +18,7 @@ from collectors.kube_follow import Backoff
 from collectors.kube_json import JsonObject, child, text
 from controller.scaling.act import Result, Wrote
 from controller.scaling.kind import Kind
-from controller.scaling.model import Ref
+from controller.scaling.model import Ref, Seen
 from controller.scaling.patches import Patch
 from controller.scaling.rate import TokenBucket
 
@@ -85,12 +85,38 @@ class Writer:
             return Wrote("gone", why=f"the API server has no {kind.name}")
         path = object_path(kind, api_version, ref)
         body = {**patch.body, "metadata": {**child(patch.body, "metadata"), "resourceVersion": version}}
+        subresource = "scale" if patch.place == "scale" else ""
+        return self._tried(f"patch {path}", lambda: _version(self._api.patch(path, body, subresource=subresource)))
+
+    def create(self, kind: Kind, ref: Ref, item: JsonObject) -> Wrote:
+        """Make one object; ``conflict``: it is there already. Tried again as :meth:`write` is."""
+        api_version = self._served(kind.name)
+        if not api_version:
+            return Wrote("gone", why=f"the API server has no {kind.name}")
+        folder = object_path(kind, api_version, ref).rpartition("/")[0]
+        return self._tried(f"create {folder}", lambda: _version(self._api.write("create", folder, item)))
+
+    def delete(self, kind: Kind, seen: Seen) -> Wrote:
+        """Delete one object if it still stands as it was seen. Tried again as :meth:`write` is."""
+        api_version = self._served(kind.name)
+        if not api_version:
+            return Wrote("gone", why=f"the API server has no {kind.name}")
+        path = object_path(kind, api_version, seen.ref)
+
+        def ask() -> str:
+            self._api.delete(path, seen.uid, seen.version)
+            return seen.version
+
+        return self._tried(f"delete {path}", ask)
+
+    def _tried(self, what: str, ask: Callable[[], str]) -> Wrote:
+        """Ask until the server took it up; ``ask`` gives the version that stands then."""
         why = ""
         for _ in range(MOST_TRIES):
             late = self._wait()
             if late:
                 return Wrote("unknown", why=f"not written: {late}" + (f", after {why}" if why else ""))
-            wrote = self._once(path, body, "scale" if patch.place == "scale" else "")
+            wrote = self._once(what, ask)
             if isinstance(wrote, Wrote):
                 return wrote
             why = wrote
@@ -109,10 +135,10 @@ class Writer:
             return "the controller is stopping"
         return ""
 
-    def _once(self, path: str, body: JsonObject, subresource: str) -> Wrote | str:
+    def _once(self, what: str, ask: Callable[[], str]) -> Wrote | str:
         """One try; where the server did not take it up, what it said."""
         try:
-            answer = self._api.patch(path, body, subresource=subresource)
+            version = ask()
         except (Conflict, Unsupported, Refused, Rejected) as error:
             return self._answered(next(result for kind, result in _ANSWERS if isinstance(error, kind)), error)
         except Busy as error:
@@ -121,9 +147,8 @@ class Writer:
         except Unavailable as error:
             self._failed(error)
             return Wrote("unknown", why=str(error))
-        version = text(answer, "metadata", "resourceVersion")
         if not version:
-            return self._answered("unknown", f"the API server answered patch {path} without a resource version")
+            return self._answered("unknown", f"the API server answered {what} without a resource version")
         self._answered("done")
         return Wrote("done", version)
 
@@ -139,6 +164,10 @@ class Writer:
         with self._lock:
             seconds = max(least_seconds, self._pace.backoff.next_seconds())
             self._held_until_ns = max(self._held_until_ns, now_ns + int(seconds * NS_PER_SECOND))
+
+
+def _version(answer: JsonObject) -> str:
+    return text(answer, "metadata", "resourceVersion")
 
 
 def object_path(kind: Kind, version: str, ref: Ref) -> str:

@@ -6,11 +6,10 @@ Owns the two common forms: a truth value that suspends, and an annotation that s
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from collectors.kube_errors import Malformed
 from collectors.kube_json import JsonObject
 from controller.scaling.kind import Sizes
 from controller.scaling.kinds.commands import patch_command
-from controller.scaling.kinds.reading import Traits, annotation, called, flag, is_true, levers, seen_of
+from controller.scaling.kinds.reading import Traits, all_are, annotation, flag, is_true, levers, seen_of
 from controller.scaling.model import Levers, Seen, Size
 
 
@@ -34,10 +33,11 @@ class ByPatch:
         Raises:
             Malformed: it cannot be one.
         """
-        try:
-            return seen_of(self.name, item, self.read(item))
-        except Malformed as error:
-            raise Malformed(f"{called(self.name, item)}: {error}") from error
+        return seen_of(self.name, item, self.read)
+
+    def stands(self, levers: Levers) -> bool:
+        """Whether an object can stand at these; each kind has its own."""
+        raise NotImplementedError
 
     def patch(self, levers: Levers) -> JsonObject:
         """The merge patch that puts the levers; each kind has its own."""
@@ -56,6 +56,10 @@ class BySuspend(ByPatch):
         """Suspended; ``None``: it is already, or the size is not 0."""
         return None if seen.levers["suspend"] is True or not size.is_zero else levers(suspend=True)
 
+    def stands(self, levers: Levers) -> bool:
+        """At a truth value, or at none."""
+        return all_are(bool, levers)
+
     def patch(self, levers: Levers) -> JsonObject:
         """The merge patch of the object."""
         return {"spec": {"suspend": levers["suspend"]}}
@@ -71,6 +75,10 @@ class ByAnnotation(ByPatch):
     def down(self, seen: Seen, size: Size) -> Levers | None:
         """The annotation says yes; ``None``: it does already, or the size is not 0."""
         return None if is_true(seen.levers[self.lever]) or not size.is_zero else levers(**{self.lever: "true"})
+
+    def stands(self, levers: Levers) -> bool:
+        """At any text, or at none."""
+        return all_are(str, levers)
 
     def patch(self, levers: Levers) -> JsonObject:
         """The merge patch of the object."""

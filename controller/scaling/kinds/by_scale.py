@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from collectors.kube_errors import Malformed
 from collectors.kube_json import JsonObject
 from controller.scaling.kind import Sizes
 from controller.scaling.kinds.commands import patch_command, scale_command
-from controller.scaling.kinds.reading import Traits, called, count, levers, seen_of
+from controller.scaling.kinds.reading import Traits, all_are, count, levers, seen_of
 from controller.scaling.model import Levers, Seen, Size, Value
 
 
@@ -31,16 +30,17 @@ class ByScale:
         Raises:
             Malformed: it cannot be one.
         """
-        try:
-            return seen_of(self.name, item, self.read(item))
-        except Malformed as error:
-            raise Malformed(f"{called(self.name, item)}: {error}") from error
+        return seen_of(self.name, item, self.read)
 
     def down(self, seen: Seen, size: Size) -> Levers | None:
         """Fewer replicas; ``None``: no more are there."""
         original = replicas_of(seen.levers["replicas"])
         wanted = size.of(original)
         return None if wanted >= original else levers(replicas=wanted)
+
+    def stands(self, levers: Levers) -> bool:
+        """At a count, or at none."""
+        return all_are(int, levers)
 
     def patch(self, levers: Levers) -> JsonObject:
         """The merge patch of ``/scale``, and of the object itself."""

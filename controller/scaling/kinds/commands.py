@@ -11,6 +11,9 @@ from collectors.kube_json import JsonObject
 from controller.scaling.model import Ref
 
 OURS = ("wattledger.io/schedule-original", "wattledger.io/schedule-restore-command")
+DOWN = "wattledger.io/schedule-down"
+LABELLED = frozenset({"Deployment"})
+"""Kinds that bear that label besides."""
 
 
 def scale_command(resource: str, ref: Ref, replicas: int) -> str:
@@ -27,4 +30,7 @@ def patch_command(resource: str, ref: Ref, patch: JsonObject) -> str:
 def _and_forget(verb: list[str], arguments: list[str], resource: str, ref: Ref) -> str:
     which = ["-n", ref.namespace, f"{resource}/{ref.name}"]
     first = [*verb, *which, *arguments]
-    return f"{shlex.join(first)} && {shlex.join(['kubectl', 'annotate', *which, *(f'{key}-' for key in OURS)])}"
+    commands = [first, ["kubectl", "annotate", *which, *(f"{key}-" for key in OURS)]]
+    if ref.kind in LABELLED:
+        commands.append(["kubectl", "label", *which, f"{DOWN}-"])
+    return " && ".join(map(shlex.join, commands))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from collectors.kube_errors import Malformed
 from collectors.kube_json import JsonObject
 from controller.scaling.kinds.by_patch import ByPatch
-from controller.scaling.kinds.reading import Traits, count, levers, readiness, target
+from controller.scaling.kinds.reading import Traits, all_are, count, levers, readiness, target
 from controller.scaling.model import Levers, Seen, Size
 
 
@@ -26,6 +26,10 @@ class HorizontalPodAutoscaler(ByPatch):
             return None
         wanted = max(1, size.of(most if size.percent is None else least))
         return None if wanted >= most else levers(minReplicas=wanted, maxReplicas=wanted)
+
+    def stands(self, levers: Levers) -> bool:
+        """At counts, of which only the lower may be missing."""
+        return all_are(int, levers) and levers["maxReplicas"] is not None
 
     def patch(self, levers: Levers) -> JsonObject:
         """The merge patch of the object."""

@@ -8,7 +8,7 @@ from collectors.kube_errors import Malformed
 from collectors.kube_json import JsonObject, child, number
 from controller.scaling.kinds.by_patch import ByPatch, annotation_lever
 from controller.scaling.kinds.pod_template import gpus_of, losses_of
-from controller.scaling.kinds.reading import Traits, annotation, levers, moment, readiness
+from controller.scaling.kinds.reading import Traits, all_are, annotation, levers, moment, readiness
 from controller.scaling.model import Levers, Seen, Size
 
 STOPPED = "kubeflow-resource-stopped"
@@ -34,6 +34,10 @@ class Notebook(ByPatch):
             return None
         stands = seen.annotations.get(STOPPED)  # asked again about one that is down, the answer is the same
         return levers(stopped=stands or self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    def stands(self, levers: Levers) -> bool:
+        """At any text, or at none."""
+        return all_are(str, levers)
 
     def patch(self, levers: Levers) -> JsonObject:
         """The merge patch of the object."""

@@ -52,6 +52,18 @@ def losses_of(pod: JsonObject) -> tuple[str, ...]:
     return tuple(_losses(children(pod, "volumes"), [*children(pod, "containers"), *children(pod, "initContainers")]))
 
 
+def written_claims_of(pod: JsonObject) -> tuple[str, ...]:
+    """The claims of volumes that a pod of this spec names, but for those that it only reads."""
+    containers = [*children(pod, "containers"), *children(pod, "initContainers")]
+    named = (
+        text(claim, "claimName")
+        for volume in children(pod, "volumes")
+        for claim in (child(volume, "persistentVolumeClaim"),)
+        if claim.get("readOnly") is not True and _is_written(text(volume, "name"), containers)
+    )
+    return tuple(name for name in named if name)
+
+
 def _losses(volumes: Sequence[JsonObject], containers: Sequence[JsonObject]) -> Iterator[str]:
     for volume in volumes:
         name = text(volume, "name")

@@ -6,7 +6,7 @@ from collectors.kube_json import JsonObject, child, number
 from controller.scaling.kinds.by_patch import ByPatch
 from controller.scaling.kinds.job import checkpoint_losses
 from controller.scaling.kinds.pod_template import gpus_of, losses_of
-from controller.scaling.kinds.reading import Traits, condition, count, flag, levers, readiness
+from controller.scaling.kinds.reading import Traits, all_are, condition, count, flag, levers, readiness
 from controller.scaling.model import Levers, Seen, Size
 
 
@@ -22,6 +22,10 @@ class PyTorchJob(ByPatch):
         if seen.levers["suspend"] is True or not size.is_zero:
             return None
         return levers(suspend=True, runPolicy=seen.levers["runPolicy"] is True)
+
+    def stands(self, levers: Levers) -> bool:
+        """At truth values, or at none."""
+        return all_are(bool, levers)
 
     def patch(self, levers: Levers) -> JsonObject:
         """The merge patch of the object."""

@@ -6,7 +6,7 @@ object; an object with such a field is not scaled. Texts and small mappings that
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -47,6 +47,9 @@ UNREAD = frozenset(
 )
 """Keys whose objects and lists no kind reads: a client may drop them while it reads."""
 
+MOST_CHARS = 300
+"""Of what others say, which is as long as they like."""
+_REPLICA_FAILURE = "ReplicaFailure"
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 
@@ -65,12 +68,19 @@ class Traits:
     bounds: tuple[int, int] | None = None
 
 
-def seen_of(kind: str, item: JsonObject, traits: Traits) -> Seen:
-    """What is kept of one object.
+def seen_of(kind: str, item: JsonObject, read: Callable[[JsonObject], Traits]) -> Seen:
+    """What is kept of one object; ``read`` says what is special to its kind.
 
     Raises:
-        Malformed: it has no identity.
+        Malformed: it cannot be one; the message names it.
     """
+    try:
+        return _seen(kind, item, read(item))
+    except Malformed as error:
+        raise Malformed(f"{called(kind, item)}: {error}") from error
+
+
+def _seen(kind: str, item: JsonObject, traits: Traits) -> Seen:
     meta = child(item, "metadata")
     return Seen(
         ref=Ref(kind, sys.intern(_identity(meta, "namespace")), _identity(meta, "name")),
@@ -90,6 +100,7 @@ def seen_of(kind: str, item: JsonObject, traits: Traits) -> Seen:
         finished=traits.finished,
         template_of=traits.template_of,
         bounds=traits.bounds,
+        unmade=_unmade(item),
     )
 
 
@@ -103,6 +114,11 @@ def called(kind: str, item: JsonObject) -> str:
 def levers(**values: Value) -> Levers:
     """Levers, kept once for all objects that stand alike; they are never changed in place."""
     return MappingProxyType(values)
+
+
+def all_are(wanted: type[Value], levers: Levers) -> bool:
+    """Whether each lever that is not missing is of this very type; a truth value is no count."""
+    return all(value is None or type(value) is wanted for value in levers.values())
 
 
 readiness = lru_cache(maxsize=4096)(Readiness)
@@ -193,6 +209,14 @@ def _identity(meta: JsonObject, key: str) -> str:
     if not _NAME.fullmatch(found):
         raise Malformed(f"metadata.{key} is {meta.get(key)!r:.60}, which names nothing")
     return found
+
+
+def _unmade(item: JsonObject) -> str:
+    """Deployments, Rollouts and RayClusters have one condition for it, of one name."""
+    for each in children(item, "status", "conditions"):
+        if each.get("type") == _REPLICA_FAILURE and each.get("status") == "True":
+            return f"{text(each, 'reason')}: {text(each, 'message')}".strip(": ")[:MOST_CHARS]
+    return ""
 
 
 def _owner(reference: JsonObject) -> Owner:

@@ -1,4 +1,4 @@
-"""A real API server for the session, and a proxy in front of it for one test."""
+"""A real API server for the tests of this folder, and a proxy in front of it for one test."""
 
 from contextlib import contextmanager
 
@@ -24,7 +24,7 @@ def standing():
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api_server():
     """One for all tests, each of which has namespaces of its own."""
     with standing() as server:

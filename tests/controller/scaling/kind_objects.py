@@ -191,16 +191,21 @@ def merged(target: Any, patch: Any) -> Any:
     return made
 
 
+_FORGETTING = (("annotate", "annotations"), ("label", "labels"))
+
+
 def commanded(target: Item, command: str) -> Any:
-    """What two kubectl commands make of an object, by their words."""
-    first, second = (shlex.split(part) for part in command.split(" && "))
+    """What kubectl's commands make of an object, by their words."""
+    first, *others = (shlex.split(part) for part in command.split(" && "))
     patch = (
         {"spec": {"replicas": int(first[2].removeprefix("--replicas="))}}
         if first[1] == "scale"
         else json.loads(first[-1])
     )
-    assert second[:2] == ["kubectl", "annotate"]
-    assert first[first.index("-n") : first.index("-n") + 3] == second[2:5]
-    assert all(key.endswith("-") for key in second[5:])
-    forget = {"metadata": {"annotations": {key.removesuffix("-"): None for key in second[5:]}}}
-    return merged(merged(target, patch), forget)
+    item = merged(target, patch)
+    for words, (verb, field) in zip(others, _FORGETTING, strict=False):
+        assert words[:2] == ["kubectl", verb]
+        assert first[first.index("-n") : first.index("-n") + 3] == words[2:5]
+        assert all(key.endswith("-") for key in words[5:])
+        item = merged(item, {"metadata": {field: {key.removesuffix("-"): None for key in words[5:]}}})
+    return item

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from controller.scaling.device_hours import Books
 from controller.scaling.down_spans import DownSpan, Key
-from controller.scaling.savings import Books
-from ledger.tables import COST, NODE_HOURS, USAGE, conform
+from ledger.tables import COST, LIFETIMES, NODE_HOURS, USAGE, conform
 
 MIN = 60 * 10**9
 USD = 10**9
@@ -29,7 +29,7 @@ class Script:
 
     def __init__(self, capacity="on_demand"):
         self.capacity = capacity
-        self.usage, self.cost, self.nodes = [], [], []
+        self.usage, self.cost, self.nodes, self.lives = [], [], [], []
 
     def _place(self, hour, node):
         moment = at(hour)
@@ -43,7 +43,15 @@ class Script:
         }
 
     def node(self, hour, name, minutes):
+        """Booked, and witnessed."""
         self.nodes.append({**self._place(hour, name), "existed_ns": int(minutes * MIN)})
+        if minutes:
+            self.lived(name, at(hour), at(hour, minutes))
+
+    def lived(self, name, began, ended, seen=None):
+        """Witnessed alone."""
+        place = {"cluster": "eu", "node": name, "instance_id": f"i-{name}", "capacity_type": self.capacity}
+        self.lives.append({**place, "began": began, "ended": ended, "seen": seen or ended, "evidence": "event"})
 
     def held(self, hour, device, minutes, key=CHAT, *, usd=4, account="active", effective=None, ns=None):
         node = device.split("-")[0]
@@ -64,4 +72,5 @@ class Script:
             texts = [name for name, dtype in table.schema.items() if dtype == pl.String]
             return conform(table, made.lazy()).with_columns(pl.col(texts).fill_null(""))
 
-        return Books(frame(COST, self.cost), frame(USAGE, self.usage), frame(NODE_HOURS, self.nodes))
+        tables = ((COST, self.cost), (USAGE, self.usage), (NODE_HOURS, self.nodes), (LIFETIMES, self.lives))
+        return Books(*(frame(table, rows) for table, rows in tables))

@@ -154,6 +154,11 @@ def test_pods_that_hold_nothing_do_not_work():
     assert (found.active_ratio, found.covered_seconds, found.age_seconds) == (0, 1800, 0)
 
 
+def test_pods_that_are_ready_and_not_seen_are_unknown():
+    assert ActivityBook().of(workload(), at(10), 30) is None
+    assert ActivityBook().of(workload(gpus_per_pod=0), at(10), 30) is not None
+
+
 @pytest.mark.parametrize("change", ["fell", "stepped"])
 def test_books_begun_anew_and_clock_steps_cut_off_what_was_before(change):
     book = heard((at(10, 10), hour(9, *worked(0, 60)), hour(10, *worked(5, 5), booked=10)))
@@ -209,6 +214,17 @@ def test_no_more_is_kept_than_will_be_asked_about():
         book.take("n1", [hour(number, *worked(0, 60))], at(number) + timedelta(hours=1))
     assert len(book._nodes["n1"].times._hours) == 3
     assert book.of(CHAT, at(12), 90).covered_seconds >= 5400
+
+
+def test_a_book_that_is_to_reach_further_keeps_more_from_then_on_and_less_when_it_need_not():
+    book = ActivityBook(most_minutes=90)
+    book.take("n1", [hour(0, *worked(0, 60))], at(1))
+    book.reach(300)
+    book.take("n1", [hour(number, *worked(0, 60)) for number in range(12)], at(12))
+    assert book.of(CHAT, at(12), 300).covered_seconds >= 18_000
+    book.reach(30)
+    book.take("n1", [hour(12, *worked(0, 60))], at(13))
+    assert len(book._nodes["n1"].times._hours) == 2
 
 
 def test_nodes_to_ask_are_those_whose_figures_are_old_short_or_missing():

@@ -1,13 +1,15 @@
 """Intents stand before downs; results never hold anything back, and are not lost without a word."""
 
 import logging
+import threading
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
 
 from controller.scaling.act import Outcome
-from controller.scaling.audit_log import AuditLog, found_again
+from controller.scaling.audit_log import MOST_REMARKED, AuditLog, found_again
 from controller.scaling.model import Ref
 from ledger.audit import Asked, append, open_intents, read
 from ledger.store import Store
@@ -106,6 +108,38 @@ def test_a_ledger_that_does_not_answer_holds_back_downs_for_a_while_and_nothing_
     assert told(ledger.rows)[1:] == [("restore", "intent", "", "chat"), ("restore", "result", "done", "chat")]
 
 
+def test_downs_wait_for_a_commit_that_is_under_way_and_are_made_after_it(ledger):
+    def slow(rows):
+        threading.Event().wait(0.2)
+        ledger(rows)
+
+    log = log_of(slow)
+    log.note(restore(), DONE, MORNING)
+    log.write()
+    assert log.waiting == 2
+    log.intend([down()], MORNING)
+    assert [told(batch)[-1] for batch in ledger.batches] == [
+        ("restore", "result", "done", "chat"),
+        ("down", "intent", "", "chat"),
+    ]
+
+
+def test_a_commit_that_fails_before_them_fails_no_down(ledger):
+    def fails_first(rows):
+        threading.Event().wait(0.2)
+        if all(row.action != "down" for row in rows):
+            raise StoreError("busy")
+        ledger(rows)
+
+    log = log_of(fails_first)
+    log.note(restore(), DONE, MORNING)
+    log.write()
+    log.intend([down()], MORNING)
+    assert [told(batch) for batch in ledger.batches] == [
+        [("restore", "intent", "", "chat"), ("restore", "result", "done", "chat"), ("down", "intent", "", "chat")]
+    ]
+
+
 def test_a_restores_rows_bear_the_moment_of_its_record(ledger):
     log = log_of(ledger)
     log.note(restore(now=MORNING + MINUTE, since=MORNING, recorded=True), DONE, MORNING + MINUTE)
@@ -165,6 +199,23 @@ def test_a_refusal_is_told_once_for_each_window_and_guard(ledger):
         ("done", "dry run", True),
         ("done", "dry run", True),
     ]
+
+
+def test_reasons_that_alternate_are_taken_once_each_of_a_window_and_few_are_remembered(ledger):
+    log, tonight = log_of(ledger), down()
+    next_night = replace(tonight, wish=replace(tonight.wish, window=EVENING + timedelta(days=1)))
+    for _ in range(3):
+        for guard in ("activity", "queue"):
+            log.remark(tonight, "refused", f"{guard}: it works", EVENING)
+    log.remark(next_night, "refused", "activity: it works", EVENING)
+    for number in range(MOST_REMARKED):
+        log.remark(next_night, "refused", f"reason {number}: why", EVENING)
+    log.remark(tonight, "refused", "queue: it works", EVENING)
+    log.close(10)
+    reasons = [row.reason.partition(":")[0] for row in ledger.rows]
+    assert reasons == [
+        "activity", "queue", "activity", *(f"reason {number}" for number in range(MOST_REMARKED)), "queue"
+    ]  # fmt: skip
 
 
 def test_what_was_written_for_a_workload_is_named_where_it_is_another_object(ledger):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from collectors.clock import NS_PER_SECOND
 from collectors.kube_follow import FollowState
 from controller.scaling.cluster_view import SETTLE_SECONDS, ClusterView
-from controller.scaling.model import PodSeen, Readiness, Ref, Seen
+from controller.scaling.model import Owner, PodSeen, Readiness, Ref, Seen
 from controller.scaling.trimmed import Unreadable
 from tests.controller.scaling.scaling_rig import HandClock
 
@@ -60,6 +60,42 @@ def test_pods_that_tell_nothing_are_not_kept(view):
     assert [each.name for each in view.pods_of(REF)] == ["gpu", "coming"]
     view.put_pod(pod("coming", gpus=0, ready=True))
     assert [each.name for each in view.pods_on("node-a")] == ["gpu"]
+
+
+CLUSTER, SERVICE = Ref("RayCluster", "ml", "api-x7k2p"), Ref("RayService", "ml", "api")
+DAY, NIGHTS = Ref("Job", "ml", "train-29112026"), Ref("CronJob", "ml", "train")
+
+
+@pytest.mark.parametrize(
+    ("maker", "owner", "told", "belongs"),
+    [
+        (CLUSTER, Owner("ray.io", "RayService", "api", "u"), CLUSTER, SERVICE),
+        (CLUSTER, None, SERVICE, CLUSTER),
+        (CLUSTER, Owner("example.com", "RayService", "api", "u"), SERVICE, CLUSTER),
+        (DAY, None, NIGHTS, DAY),
+        (DAY, Owner("batch", "CronJob", "train", "u"), NIGHTS, NIGHTS),
+    ],
+    ids=["a service's cluster", "nobody's cluster", "another's cluster", "a day's job", "a night's job"],
+)
+def test_a_pod_belongs_to_what_its_makers_owners_say_whichever_is_seen_first(view, maker, owner, told, belongs):
+    mine = pod(workload=told, maker=maker)
+    made = seen(maker, owners=(owner,) if owner else ())
+    view.put_pod(mine)
+    assert view.pods_of(told) == (mine,)
+    view.put_object(made)
+    assert (
+        [each.workload for each in view.pods_of(belongs)]
+        == [belongs]
+        == [each.workload for each in view.pods_on("node-a")]
+    )
+    assert belongs == told or view.pods_of(told) == ()
+    assert not changed(view, lambda: view.put_pod(mine))
+    view.replace_pods([mine])
+    assert [each.workload for each in view.pods_of(belongs)] == [belongs]
+    view.remove_object(maker)
+    assert view.pods_of(told) == (mine,)
+    view.remove_pod(mine.uid)
+    assert view.pods_of(told) == () == view.pods_of(belongs)
 
 
 def test_an_object_that_becomes_unreadable_is_not_acted_upon_as_it_was(view):
@@ -150,4 +186,4 @@ def test_indexes_say_what_a_scan_would(steps):
             assert set(view.pods_of(workload)) == {each for each in kept if each.workload == workload}
         for node in "xy":
             assert set(view.pods_on(node)) == {each for each in kept if each.node == node}
-    assert len(view._pods_of) <= len({each.workload for each in there.values()})
+    assert view._pods.workloads <= len({each.workload for each in there.values()})

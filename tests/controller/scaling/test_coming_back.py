@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.scaling.coming_back import UNSAID, LeadTimes, came, late
+from controller.scaling.coming_back import UNSAID, LeadTimes, came, late, short_types
 from controller.scaling.model import PodSeen, Ref
 from controller.scaling.record import Record
 
@@ -71,13 +71,32 @@ def test_what_was_not_being_restored_took_nothing():
     [
         ("Unschedulable: 0/4 nodes are available: 4 Insufficient nvidia.com/gpu.", "no capacity"),
         ("ErrImagePull: not found", "image"),
-        ("FailedCreate: exceeded quota: gpus", "quota"),
         ("CrashLoopBackOff: back-off", "other"),
     ],
 )
 def test_a_late_restore_says_why_as_the_cluster_does(waiting, reason):
     found = late(WEB, record(restoring=AT, due=AT), [pod(""), pod(waiting)], AT + LEAST, LEAST)
     assert (found.reason, found.why, found.since) == (reason, waiting, AT)
+
+
+@pytest.mark.parametrize(
+    ("unmade", "reason"),
+    [
+        ('FailedCreate: pods "web-1" is forbidden: exceeded quota: gpus, requested: pods=1', "quota"),
+        ('FailedCreate: pods "web-1" is forbidden: failed quota: cpu: must specify limits.cpu', "quota"),
+        ('FailedCreate: pods "web-1" is forbidden: status unknown for quota: gpus, resources: pods', "quota"),
+        ('FailedCreate: pods "quota-image-1" is forbidden: denied by a webhook', "other"),
+    ],
+)
+def test_a_late_restore_without_pods_says_why_none_can_be_made(unmade, reason):
+    found = late(WEB, record(restoring=AT, due=AT), [], AT + LEAST, LEAST, unmade=unmade)
+    assert (found.reason, found.why) == (reason, unmade)
+
+
+def test_pods_that_are_there_tell_more_than_those_that_cannot_be_made():
+    why = "Unschedulable: 0/4 nodes are available"
+    found = late(WEB, record(restoring=AT), [pod(why)], AT + LEAST, LEAST, unmade="FailedCreate: exceeded quota")
+    assert found.why == why
 
 
 def test_a_late_restore_of_which_nothing_is_said_says_so():
@@ -92,3 +111,16 @@ def test_types_are_short_only_where_capacity_is_what_is_missing():
     borne = record(restoring=AT, due=AT, instance_types=("p5.48xlarge",))
     lates = [late(WEB, borne, [pod(why)], AT + LEAST, LEAST) for why in ("Unschedulable: 0/4", "ErrImagePull: x")]
     assert [each.instance_types for each in lates] == [("p5.48xlarge",), ()]
+
+
+@pytest.mark.parametrize("types", [(), ("p5.48xlarge",), ("Standard_ND96isr_H100_v5", "a3-highgpu-8g")])
+def test_types_that_were_short_are_read_again_from_what_was_told(types):
+    borne = record(restoring=AT, due=AT, instance_types=types)
+    found = late(WEB, borne, [pod("Unschedulable: 0/4 nodes: for p5: x")], AT + LEAST, LEAST)
+    assert short_types(found.told) == types
+
+
+def test_what_is_late_for_another_reason_tells_of_no_types():
+    borne = record(restoring=AT, due=AT, instance_types=("p5.48xlarge",))
+    assert short_types(late(WEB, borne, [pod("ErrImagePull: x")], AT + LEAST, LEAST).told) == ()
+    assert short_types("not Ready, other: not Ready, no capacity for p5.48xlarge: x") == ()

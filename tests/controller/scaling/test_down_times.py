@@ -36,7 +36,7 @@ def half_hour(moment):
     return moment.replace(minute=moment.minute // 30 * 30)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SPECS, SOME, SOME, SOME, MOMENTS)
 def test_windows_put_together_are_what_each_half_hour_says(down, up, holidays, kept_up, moment):
     times = DownTimes(*(windows(spec) for spec in (down, up, holidays, kept_up)))
@@ -56,7 +56,7 @@ def test_windows_put_together_are_what_each_half_hour_says(down, up, holidays, k
         assert answer.began == before + HALF
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SPECS, SPECS, MOMENTS)
 def test_periods_set_the_direction_that_going_through_the_half_hours_gives(down, up, moment):
     times = PeriodTimes(parse(down), parse(up))
@@ -75,7 +75,7 @@ def test_periods_set_the_direction_that_going_through_the_half_hours_gives(down,
     assert answer.until == turn
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SPECS, SPECS, st.lists(MOMENTS, max_size=6))
 def test_what_is_kept_changes_no_answer(down, up, moments):
     for times in (DownTimes(parse(down), parse(up)), PeriodTimes(parse(down), parse(up))):

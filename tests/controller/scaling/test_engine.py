@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from controller.scaling.act import Wrote
 from controller.scaling.model import Refusal, Size, Wish
 from controller.scaling.record import COMMAND, RECORD
 from ledger.store_errors import StoreError
@@ -187,6 +188,20 @@ def test_the_second_revert_of_a_window_leaves_it_alone_until_the_window_ends(ser
     assert replicas(server, ref) == 0
 
 
+def test_a_restore_cut_in_two_is_made_even_where_one_at_the_same_time_was_made_before():
+    server = ToyServer(REGISTRY)  # nothing becomes Ready: the record stays from one restore to the next down
+    ref = deployment(server)
+    engine = make_engine(server)
+    for now in (INSIDE, AFTER, INSIDE):
+        settle(engine, now)
+    second = server.writes + 2
+    server.before = lambda number: Wrote("unknown") if number == second else None
+    engine.tick(AFTER)
+    assert replicas(server, ref) == 0
+    settle(engine, AFTER)
+    assert replicas(server, ref) == 3
+
+
 def test_reverts_that_take_the_record_away_too_are_counted(server):
     ref = deployment(server)
     engine = make_engine(server)
@@ -319,6 +334,17 @@ def test_what_keda_scales_is_paused_at_its_scaled_object_alone(server):
     assert server.objects[paused]["metadata"]["annotations"]["autoscaling.keda.sh/paused-replicas"] == "0"
     settle(engine, AFTER)
     assert essence(server.objects[paused]) == was
+
+
+def test_a_scaled_object_that_is_paused_where_it_is_stays_so_and_its_target_goes_down_by_itself(server):
+    ref = deployment(server)
+    still = {"autoscaling.keda.sh/paused": "true", "autoscaling.keda.sh/paused-replicas": None}
+    scaled = {"metadata": {"annotations": still}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "llama"}}}
+    paused = server.add("ScaledObject", merge(OBJECTS["ScaledObject"], scaled))
+    was = essence(server.objects[paused])
+    tick = settle(make_engine(server), INSIDE)
+    assert (replicas(server, ref), essence(server.objects[paused])) == (0, was)
+    assert [report.subject for report in tick.reports] == [ref]
 
 
 def test_an_engine_that_has_not_seen_the_cluster_whole_does_nothing(server, monkeypatch):

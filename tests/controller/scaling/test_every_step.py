@@ -7,6 +7,7 @@ import pytest
 from controller.scaling.act import Wrote
 from controller.scaling.model import Size
 from controller.scaling.record import COMMAND, RECORD
+from controller.scaling.refused_writes import FIRST_WAIT
 from tests.controller.scaling.engine_rig import AFTER, BEFORE, INSIDE, REGISTRY, make_engine, nightly, settle
 from tests.controller.scaling.kind_objects import OBJECTS
 from tests.controller.scaling.toy_server import Killed, ToyServer
@@ -16,13 +17,16 @@ FIRST = (
     "StatefulSet",
     "CronJob",
     "Job",
+    "HorizontalPodAutoscaler",
     "ScaledObject",
     "ScaledJob",
     "Rollout",
     "LeaderWorkerSet",
     "Notebook",
 )
-ALL = (*FIRST, "RayCluster", "PyTorchJob", "InferenceService")
+ALL = (*FIRST, "RayCluster", "RayService", "PyTorchJob", "InferenceService")
+POLICIES = {"HorizontalPodAutoscaler": {"wish": nightly(Size(1))}}
+"""By kind, where it is not the usual one: at a size above 0 a Deployment goes down by the bounds of its HPA."""
 MOST_WRITES = 12
 
 
@@ -40,7 +44,10 @@ def become_ready(item):
 
 
 def world(kind):
+    """A server with an object of a kind; what an HPA scales is there as well."""
     server = ToyServer(REGISTRY, follow=become_ready)
+    if kind == "HorizontalPodAutoscaler":
+        server.add("Deployment", OBJECTS["Deployment"])
     return server, server.add(kind, OBJECTS[kind])
 
 
@@ -50,10 +57,19 @@ def essence(item):
     return copy.deepcopy({"spec": item["spec"], "labels": meta["labels"], "annotations": meta.get("annotations", {})})
 
 
-def through_a_night(server, **policy):
-    """Before, inside and after the window, with a new process whenever the one at work is killed."""
+def everything(server):
+    """All of every object that its owner wrote."""
+    return {ref: essence(item) for ref, item in server.objects.items()}
+
+
+def through_a_night(server, kind=""):
+    """Before, inside and after the window, with a new process whenever the one at work is killed.
+
+    A write that was refused is tried again a little later.
+    """
+    policy = POLICIES.get(kind, {})
     engine = make_engine(server, **policy)
-    for now in (BEFORE, INSIDE, AFTER):
+    for now in (BEFORE, INSIDE, INSIDE + FIRST_WAIT, AFTER, AFTER + FIRST_WAIT):
         while True:
             try:
                 settle(engine, now)
@@ -65,20 +81,20 @@ def through_a_night(server, **policy):
 @pytest.mark.parametrize("kind", ALL)
 def test_an_undisturbed_night_puts_it_down_and_gives_it_back(kind):
     server, ref = world(kind)
-    was = essence(server.objects[ref])
-    engine = make_engine(server)
+    was = everything(server)
+    engine = make_engine(server, **POLICIES.get(kind, {}))
     settle(engine, INSIDE)
     down = server.get(ref)
     assert down.levers != REGISTRY[kind].seen(OBJECTS[kind]).levers
     assert {RECORD, COMMAND} <= server.objects[ref]["metadata"]["annotations"].keys()
     settle(engine, AFTER)
-    assert essence(server.objects[ref]) == was
+    assert everything(server) == was
 
 
 def times(kind):
     """How many writes an undisturbed night takes."""
     server, _ = world(kind)
-    through_a_night(server)
+    through_a_night(server, kind)
     assert 0 < server.writes < MOST_WRITES
     return server.writes
 
@@ -89,8 +105,8 @@ STEPS = [(kind, write) for kind in ALL for write in range(1, times(kind) + 1)]
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize(("kind", "write"), STEPS)
 def test_a_controller_killed_around_any_write_changes_nothing_in_the_end(kind, write, moment):
-    server, ref = world(kind)
-    was = essence(server.objects[ref])
+    server, _ = world(kind)
+    was = everything(server)
     killed = []
 
     def kill(number):
@@ -99,9 +115,9 @@ def test_a_controller_killed_around_any_write_changes_nothing_in_the_end(kind, w
             raise Killed
 
     setattr(server, moment, kill)
-    through_a_night(server)
+    through_a_night(server, kind)
     assert killed == [write]
-    assert essence(server.objects[ref]) == was
+    assert everything(server) == was
 
 
 FAULTS = {
@@ -116,20 +132,20 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("kind", "write"), STEPS)
 def test_an_answer_that_fails_at_any_write_changes_nothing_in_the_end(kind, write, fault):
-    server, ref = world(kind)
-    was = essence(server.objects[ref])
+    server, _ = world(kind)
+    was = everything(server)
     moment, answer = FAULTS[fault]
     setattr(server, moment, lambda number: answer if number == write else None)
-    through_a_night(server)
+    through_a_night(server, kind)
     assert server.writes >= write
-    assert essence(server.objects[ref]) == was
+    assert everything(server) == was
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet"])
 @pytest.mark.parametrize("write", range(1, 6))
 def test_killed_between_two_sizes_it_still_comes_back(kind, write):
     server, ref = world(kind)
-    was = essence(server.objects[ref])
+    was = everything(server)
     sizes = iter([Size(0), Size(1), Size(0)])
     engine = make_engine(server, wish=nightly(next(sizes)))
     settle(engine, INSIDE)
@@ -147,7 +163,7 @@ def test_killed_between_two_sizes_it_still_comes_back(kind, write):
         settle(make_engine(server, wish=nightly(size)), INSIDE)
         assert server.get(ref).levers == {"replicas": size.number}
     through_a_night(server)
-    assert essence(server.objects[ref]) == was
+    assert everything(server) == was
 
 
 BY_SCALE = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet")
@@ -158,7 +174,7 @@ BY_SCALE = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet")
 @pytest.mark.parametrize("write", range(1, 6))
 def test_killed_after_any_write_and_edited_by_its_owner_meanwhile_it_still_comes_back(kind, edits, write):
     server, ref = world(kind)
-    was = essence(server.objects[ref])
+    was = everything(server)
 
     def kill(number):
         if number == write:
@@ -169,7 +185,7 @@ def test_killed_after_any_write_and_edited_by_its_owner_meanwhile_it_still_comes
     server.after = kill
     through_a_night(server)
     server.edit(ref, {"spec": {"minReadySeconds": None}})
-    assert essence(server.objects[ref]) == was
+    assert everything(server) == was
 
 
 def unready(item):
@@ -178,13 +194,26 @@ def unready(item):
 
 
 @pytest.mark.parametrize("kind", BY_SCALE)
-def test_who_puts_it_down_again_each_time_that_it_is_brought_back_has_the_last_word(kind):
+def test_who_puts_it_down_again_while_it_comes_back_has_the_last_word(kind):
     server, ref = world(kind)
     engine = make_engine(server)
     settle(engine, INSIDE)
     server.follow = unready
+    settle(engine, AFTER)
+    assert server.objects[ref]["spec"]["replicas"] == 3
+    server.edit(ref, {"spec": {"replicas": 0}})
+    settle(engine, AFTER)
+    assert server.objects[ref]["spec"]["replicas"] == 0
+    assert RECORD not in server.objects[ref]["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("kind", BY_SCALE)
+def test_who_does_so_under_one_process_after_another_has_it_in_the_end(kind):
+    server, ref = world(kind)
+    settle(make_engine(server), INSIDE)
+    server.follow = unready
     for times_down in range(4):
-        settle(engine, AFTER)
+        settle(make_engine(server), AFTER)
         assert server.objects[ref]["spec"]["replicas"] == (3 if times_down < 3 else 0)
         server.edit(ref, {"spec": {"replicas": 0}})
     assert RECORD not in server.objects[ref]["metadata"]["annotations"]

@@ -159,3 +159,16 @@ def test_each_node_is_asked_as_far_back_as_its_most_careful_policy_wants(agents)
     guards(desk), guards(desk, asked=other, wished=careful)
     assert desk.ask(NOW) == 2
     assert agents.asked == [(["n1"], 40)]
+
+
+def test_the_requests_of_an_engine_without_gpus_are_asked_for_before_it_goes_down(agents):
+    desk = desk_of(agents)
+    engine = workload(pod(gpus=0, announces=True), gpus_per_pod=0)
+    agents.queued[engine.ref] = Queued(Queue(1, 0, 2), serves=True)
+    assert guards(desk, asked=engine) == ["telemetry"]
+    desk.ask(NOW)
+    assert agents.asked == []  # nobody asks for the hours of GPUs that it does not have
+    assert guards(desk, later(5), engine) == ["queue"]
+    agents.queued[engine.ref] = Queued(Queue(0, 0, 2), serves=True)
+    guards(desk, later(70), engine), desk.ask(later(70))
+    assert guards(desk, later(75), engine) == []

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from controller.scaling.guards import GUARDS, GuardAsk, not_applicable, pods_that_stay, refusals
 from controller.scaling.kinds.notebook import LAST_ACTIVITY, NOTEBOOK
+from controller.scaling.local_volumes import UNSEEN, LocalVolumes, VolumeSeen
 from controller.scaling.model import Activity, NamespaceSeen, NodeSeen, Queue, Readiness, Ref, Size, Workload
 from tests.controller.scaling.guard_rig import NOW, ago, pod, wish, workload
 from tests.controller.scaling.kind_objects import OBJECTS
@@ -18,12 +19,15 @@ from tests.controller.scaling.toy_server import merge
 
 IDLE = Activity(active_ratio=0.0, covered_seconds=1800, age_seconds=30)
 NODES = {"n1": NodeSeen("n1", "p5.48xlarge", "on_demand", 8)}
+STORES = LocalVolumes()
+STORES.replace([VolumeSeen(f"pv-{17 + each}", "ml", f"data-store-{each}", local=True) for each in range(3)])
+LOCAL = STORES.losses("ml", ["data-store-"])
 OTHER = pod("other-0", workload=Ref("Deployment", "ml", "other"))
 
 
-def ask(*pods, seen=None, size=None, options=None, **more):
-    """A down of an idle GPU workload that nothing speaks against, but for what is given."""
-    pods = pods or (pod(),)
+def ask(*pods, seen=None, size=None, options=None, bare=False, **more):
+    """A down of an idle GPU workload that nothing speaks against, but for what is given; ``bare``: without a pod."""
+    pods = () if bare else pods or (pod(),)
     wished = wish(**(options or {}))
     if size is not None:
         wished = replace(wished, size=size)
@@ -43,6 +47,9 @@ REFUSED = [
     ("protected", {"seen": {"ref": Ref("Deployment", "kube-system", "coredns")}}, "namespace kube-system: the cluster"),
     ("protected", {"seen": {"labels": {"app.kubernetes.io/name": "karpenter"}}}, "label app.kubernetes.io/name=karp"),
     ("protected", {"seen": {"ref": Ref("Deployment", "x", "keda-operator")}}, "name keda-operator: an autoscaler"),
+    ("protected", {"seen": {"ref": Ref("Deployment", "x", "azure-cluster-autoscaler")}}, "an autoscaler"),
+    ("protected", {"seen": {"ref": Ref("Deployment", "x", "vpa-recommender")}}, "name vpa-recommender: an autoscaler"),
+    ("protected", {"seen": {"ref": Ref("Deployment", "monitoring-prod", "vmagent")}}, "namespace monitoring-prod: mon"),
     ("protected", {"own_namespace": "ml"}, "namespace ml: this controller runs there"),
     ("protected", {"protected_namespaces": ["m?"]}, "the configuration protects m?"),
     ("deleting", {"seen": {"deleting": True}}, "is being deleted"),
@@ -57,6 +64,8 @@ REFUSED = [
     ("telemetry", {"activity": replace(IDLE, covered_seconds=1700)}, "go back 28 min, and the last 30 minutes"),
     ("telemetry", {"activity": replace(IDLE, unknown_ratio=0.03)}, "for 3.0 % of the last 30 minutes it is not known"),
     ("telemetry", {"activity": replace(IDLE, active_ratio=0.015, unknown_ratio=0.01)}, "beside 1.5 % in which"),
+    ("telemetry", {"seen": {"readiness": Readiness(2, 2)}, "bare": True}, "2 of its pods are Ready by its status, and"),
+    ("telemetry", {"seen": {"scales": ("NIMService", "llama")}}, "scales NIMService ml/llama, which is not seen, so"),
     ("activity", {"activity": replace(IDLE, active_ratio=0.021)}, "worked 2.1 % of the last 30 minutes, 2.0 % are"),
     (
         "activity",
@@ -70,6 +79,8 @@ REFUSED = [
         {"serves": True, "queue_gap": "pod ml/chat-0 on node n1: its page is not read (connection refused)"},
         "is not known: pod ml/chat-0 on node n1",
     ),
+    ("state_loss", {"seen": {"losses": (UNSEEN,)}}, "cannot be seen (right: get, list and watch persistentvolumes)"),
+    ("state_loss", {"seen": {"losses": LOCAL}}, "claim 'data-store-0' (and 2 more) is on a local volume (pv-17)"),
     (
         "state_loss",
         {"seen": {"losses": ("emptyDir volume 'scratch'",)}},
@@ -128,6 +139,25 @@ def test_a_workload_without_gpus_needs_no_telemetry():
     assert not_applicable(ask(serves=True)) == ("owner_told",)
 
 
+def test_a_scaler_whose_target_is_not_seen_is_never_taken_for_one_without_gpus():
+    blind = ask(bare=True, seen={"gpus_per_pod": 0, "scales": ("NIMService", "llama")}, activity=None)
+    assert list(said(blind)) == ["telemetry"]
+    assert "telemetry" not in not_applicable(blind)
+
+
+def test_ready_pods_of_which_only_those_without_gpus_are_seen_are_unknown():
+    assert list(said(ask(pod(gpus=0), seen={"readiness": Readiness(2, 2)}))) == ["telemetry"]
+
+
+@pytest.mark.parametrize(
+    ("pods", "readiness"),
+    [((), Readiness(0, 0)), ((), Readiness(3, 0)), ((pod(node="", phase="Pending", ready=False),), Readiness(2, 1))],
+    ids=["nothing runs", "not begun", "its pods wait"],
+)
+def test_what_has_no_pod_that_could_work_goes_down(pods, readiness):
+    assert said(ask(*pods, seen={"readiness": readiness}, bare=not pods)) == {}
+
+
 def test_a_workload_that_stays_on_a_node_lets_the_others_go():
     kept = {"may_empty_node": False}
     both = pods_that_stay([pod(), OTHER])
@@ -150,10 +180,11 @@ def test_a_partial_down_empties_a_node_only_where_all_its_pods_there_may_go(size
 
 def test_each_guard_has_its_page_and_the_index_names_all():
     folder = Path(__file__).parents[3] / "docs/guides/guards"
-    assert {page.stem for page in folder.glob("*.md")} == {*GUARDS, "README"}
+    pages = (*GUARDS, "breaker")
+    assert {page.stem for page in folder.glob("*.md")} == {*pages, "README"}
     index = (folder / "README.md").read_text()
-    assert [name for name in GUARDS if f"[{name}]({name}.md)" not in index] == []
-    for name in GUARDS:
+    assert [name for name in pages if f"[{name}]({name}.md)" not in index] == []
+    for name in pages:
         text = (folder / f"{name}.md").read_text()
         for heading in ("## What it looks at", "## Default", "## What it says", "## How to allow it"):
             assert heading in text, (name, heading)

@@ -212,6 +212,13 @@ def test_the_status_says_how_far_it_is_ready(kind):
     [
         ("Deployment", {"observedGeneration": 2}),
         ("Deployment", {"replicas": 4}),
+        (
+            "Deployment",
+            {
+                "readyReplicas": 0,
+                "conditions": [{"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}],
+            },
+        ),
         ("StatefulSet", {"updateRevision": "b", "updatedReplicas": 2}),
         ("StatefulSet", {"observedGeneration": 2}),
         ("Rollout", {"observedGeneration": "2"}),
@@ -228,6 +235,12 @@ def test_the_status_says_how_far_it_is_ready(kind):
 def test_a_rollout_under_way_is_seen(kind, status):
     assert not read(an(kind)).readiness.rolling
     assert read(with_status(kind, **status)).readiness.rolling
+
+
+def test_a_deployment_that_was_scaled_or_gave_up_is_in_no_rollout():
+    for status, reason in (("True", "NewReplicaSetAvailable"), ("False", "ProgressDeadlineExceeded")):
+        progress = [{"type": "Progressing", "status": status, "reason": reason}]
+        assert not read(with_status("Deployment", readyReplicas=0, conditions=progress)).readiness.rolling
 
 
 def test_a_stateful_set_that_keeps_a_part_at_the_older_revision_is_not_rolling_for_ever():
@@ -270,6 +283,16 @@ def test_a_scaled_object_that_is_paused_where_it_is_scales_nothing():
     counted = annotated(an("ScaledObject"), **paused, **{"autoscaling.keda.sh/paused-replicas": "0"})
     assert read(counted).scales == ("Deployment", "llama")
     assert read(annotated(an("ScaledObject"), **{"autoscaling.keda.sh/paused": "false"})).scales is not None
+
+
+@pytest.mark.parametrize("said", ["yes", "", "1"])
+def test_a_scaled_object_whose_pause_is_no_truth_value_is_paused_as_keda_takes_it(said):
+    assert read(annotated(an("ScaledObject"), **{"autoscaling.keda.sh/paused": said})).scales is None
+
+
+def test_a_scaled_object_that_may_not_scale_out_does_not_hold_what_it_scales():
+    out = {"autoscaling.keda.sh/paused-scale-out": "true"}
+    assert read(annotated(an("ScaledObject"), **out)).scales is None
 
 
 NONSENSE = [

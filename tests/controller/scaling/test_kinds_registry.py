@@ -26,6 +26,7 @@ def owned(kind, api_version, owner):
         ("Job", "keda.sh/v1alpha1", "ScaledJob"),
         ("Job", "jobset.x-k8s.io/v1alpha2", "JobSet"),
         ("StatefulSet", "leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"),
+        ("StatefulSet", "v1", "Pod"),
         ("StatefulSet", "kubeflow.org/v1beta1", "Notebook"),
         ("RayCluster", "ray.io/v1", "RayService"),
         ("RayCluster", "ray.io/v1", "RayJob"),
@@ -36,6 +37,17 @@ def owned(kind, api_version, owner):
 )
 def test_what_another_kind_made_is_left_to_it(kind, api_version, owner):
     assert managed_by(owned(kind, api_version, owner)) == f"{owner} team-a/parent"
+
+
+def test_the_workers_of_a_group_are_left_to_their_leader_worker_set_whoever_owns_them():
+    made = an("StatefulSet")
+    made["metadata"]["labels"] = {"leaderworkerset.sigs.k8s.io/name": "llama"}
+    assert managed_by(kind_of("StatefulSet").seen(made)) == "LeaderWorkerSet team-a/llama"
+    made["metadata"]["labels"] = {"leaderworkerset.sigs.k8s.io/name": ""}
+    assert managed_by(kind_of("StatefulSet").seen(made)) is None
+    whole = an("LeaderWorkerSet")
+    whole["metadata"]["labels"] = {"leaderworkerset.sigs.k8s.io/name": "llama"}
+    assert managed_by(kind_of("LeaderWorkerSet").seen(whole)) is None
 
 
 def test_an_owner_of_the_same_name_in_another_group_is_another_kind():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.scaling.kinds.commands import OURS
+from controller.scaling.kinds.commands import DOWN, LABELLED, OURS
 from controller.scaling.model import ZERO, Size
 from controller.scaling.record import COMMAND, RECORD
 from controller.scaling.registry import KINDS, kind_of, size_refused
@@ -81,6 +81,8 @@ def test_the_command_on_the_object_gives_it_back_without_us(made, size):
         return
     command = kind.command(seen, seen.levers)
     ours = {"metadata": {"annotations": {RECORD: "{}", COMMAND: command}}}
+    if made["kind"] in LABELLED:
+        ours["metadata"]["labels"] = {DOWN: "3-0-1"}
     assert commanded(merged(merged(made, kind.patch(down)), ours), command) == made
 
 
@@ -166,6 +168,7 @@ def test_commands_are_as_a_person_would_type_them():
     assert scale.command(deployment, {"replicas": 3}) == (
         "kubectl scale --replicas=3 -n team-a deployments.apps/llama"
         f" && kubectl annotate -n team-a deployments.apps/llama {forget}"
+        f" && kubectl label -n team-a deployments.apps/llama {DOWN}-"
     )
     assert patch.command(cron, {"suspend": False}) == (
         """kubectl patch -n team-a cronjobs.batch/llama --type=merge -p '{"spec":{"suspend":false}}'"""

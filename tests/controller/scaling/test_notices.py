@@ -1,17 +1,21 @@
-"""Owners are told before a down, once, with a command that works."""
+"""Owners are told before a down, once, whichever process tells, with a command that works."""
 
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
+from collectors.errors import Unavailable
 from controller.scaling.decide import Step
 from controller.scaling.engine import Report
 from controller.scaling.model import DownOptions, NamespaceSeen, Wish, Workload
-from controller.scaling.notices import Notices
+from controller.scaling.notices import AGAIN, Notices
 from controller.scaling.policies import resolve
 from controller.scaling.policy_annotations import EXCLUDE_UNTIL
 from controller.scaling.schedule_settings import ScheduleSettings
 from tests.controller.scaling.engine_rig import BEGIN, END, REGISTRY
 from tests.controller.scaling.kind_objects import OBJECTS
+from tests.controller.scaling.restart_rig import MINUTE, House
 from tests.controller.scaling.toy_server import merge
 
 HALF_AN_HOUR = timedelta(minutes=30)
@@ -31,7 +35,13 @@ def report(wish, action="nothing", workload=None):
 
 
 def notices(said):
-    return Notices(lambda workload, text, now: said.append((text, now)), lambda workload, moment: DOWN)
+    """That are sent at once."""
+
+    def tell(_workload, text, now, sent):
+        said.append((text, now))
+        sent(now)
+
+    return Notices(tell, lambda _workload, _moment: DOWN)
 
 
 def test_an_owner_is_told_so_long_before_and_once():
@@ -72,3 +82,86 @@ def test_the_text_names_the_owner_and_its_command_snoozes():
     snoozed = web(annotations={EXCLUDE_UNTIL: until})
     wishes = [resolve(settings, snoozed.subject, snoozed.namespace, 2, BEGIN + timedelta(hours=h)) for h in (1, 3)]
     assert [wish.wished for wish in wishes] == ["none", "down"]
+
+
+def test_an_owner_is_told_once_the_event_was_sent_and_again_until_it_is():
+    waiting = []
+    told = Notices(lambda _workload, _text, _now, sent: waiting.append(sent), lambda _workload, _moment: DOWN)
+    for seconds in (0, 59, 60, 61):
+        told.take([report(UP)], BEGIN - HALF_AN_HOUR + timedelta(seconds=seconds))
+    assert (len(waiting), AGAIN) == (2, MINUTE)
+    assert told.told_at(web(), DOWN) is None
+    waiting[0](BEGIN - 20 * MINUTE)
+    assert told.told_at(web(), DOWN) == BEGIN - 20 * MINUTE
+    waiting[1](BEGIN - 10 * MINUTE)
+    assert told.told_at(web(), DOWN) == BEGIN - 20 * MINUTE
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(str(tmp_path), tell_owner_minutes=30)
+
+
+def look_until(house, moment):
+    while house.now < moment:
+        house.look()
+
+
+def told_in(house):
+    return [reason for reason, _ in house.api.told if reason == "ScheduledDownSoon"]
+
+
+def test_whom_a_former_process_told_is_not_told_again_and_the_down_does_not_wait_again(house):
+    look_until(house, BEGIN - 20 * MINUTE)
+    house.start()
+    look_until(house, BEGIN)
+    house.start()
+    look_until(house, BEGIN + 3 * MINUTE)
+    assert (len(told_in(house)), house.is_down) == (1, True)
+    tellings = [row for row in house.rows if row["action"] == "tell_owner"]
+    assert [(row["window"], row["at_utc"], row["result"]) for row in tellings] == [
+        (BEGIN, BEGIN - HALF_AN_HOUR, "done")
+    ]
+    assert "to snooze it: kubectl annotate deployment llama" in tellings[0]["reason"]
+
+
+def test_whoever_was_not_told_as_far_as_is_known_is_told_again_and_has_all_the_time(house):
+    house.loses_results = True
+    look_until(house, BEGIN - 20 * MINUTE)
+    house.start()
+    look_until(house, BEGIN + 8 * MINUTE)
+    assert (len(told_in(house)), house.is_down) == (2, False)
+    look_until(house, BEGIN + 15 * MINUTE)
+    assert house.is_down
+
+
+def test_no_down_is_made_while_its_event_cannot_be_sent(house):
+    house.api.error = Unavailable("no Events today")
+    look_until(house, BEGIN + 60 * MINUTE)
+    house.start()
+    look_until(house, BEGIN + 70 * MINUTE)
+    assert (told_in(house), house.is_down) == ([], False)
+    house.api.error = None
+    look_until(house, BEGIN + 95 * MINUTE)
+    assert (len(told_in(house)), house.is_down) == (1, False)
+    look_until(house, BEGIN + 110 * MINUTE)
+    assert house.is_down
+
+
+def test_who_is_told_while_the_ledger_cannot_be_read_is_told_in_time(house, monkeypatch):
+    monkeypatch.setattr(house.scaler, "recall", lambda: None)
+    look_until(house, BEGIN - 25 * MINUTE)
+    assert len(told_in(house)) == 1
+    look_until(house, BEGIN + 5 * MINUTE)
+    assert not house.is_down
+    monkeypatch.undo()
+    look_until(house, BEGIN + 8 * MINUTE)
+    assert (len(told_in(house)), house.is_down) == (1, True)
+
+
+def test_the_owner_of_one_that_was_made_anew_is_told_anew(house):
+    look_until(house, BEGIN - 20 * MINUTE)
+    house.server.objects[house.lever]["metadata"]["uid"] = "made-anew"
+    house.start()
+    look_until(house, BEGIN - 15 * MINUTE)
+    assert len(told_in(house)) == 2

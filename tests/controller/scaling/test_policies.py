@@ -261,7 +261,6 @@ WINDOWS = st.sampled_from(
 MOMENTS = st.integers(0, 300 * 86_400).map(lambda step: datetime(2026, 2, 1, tzinfo=UTC) + timedelta(seconds=step))
 
 
-@hypothesis_settings(deadline=None)
 @given(WINDOWS, WINDOWS, st.lists(MOMENTS, min_size=1, max_size=8))
 def test_a_wish_is_the_same_after_a_restart_and_in_whatever_order_moments_are_asked(first, second, moments):
     chosen = settings(nights(down=first, holidays=["2026-10-25"]), nights(name="other", down="", up=second))
@@ -272,7 +271,6 @@ def test_a_wish_is_the_same_after_a_restart_and_in_whatever_order_moments_are_as
             assert running.wish(each, namespace, 1, moment) == resolve(chosen, each, namespace, 1, moment)
 
 
-@hypothesis_settings(deadline=None)
 @given(WINDOWS, MOMENTS)
 def test_a_wish_holds_until_it_says(spec, moment):
     running = Policies(settings(nights(down=spec)))
@@ -294,7 +292,7 @@ WORDS = st.text(max_size=30) | st.lists(
 ).map("".join)
 
 
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(max_examples=300)
 @given(st.dictionaries(KEYS, WORDS, max_size=4), st.dictionaries(KEYS, WORDS, max_size=2))
 def test_whatever_annotations_say_there_is_an_answer(own, above):
     seen = replace(workload(), annotations=own)

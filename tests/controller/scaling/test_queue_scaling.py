@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from controller.scaling.queue_scaling import NoPrometheus, bounds_at, bounds_patch, queries, scaled_object
 from controller.scaling.queue_settings import QueueScaling, QueueScalingSettings
 from tests.alerts.promtool import MINUTES, constant, growing
+from tests.cluster.api import ApiError
 
 DAY = {"when": "Mon-Fri 07:30-20:30 Europe/Berlin", "min_replicas": 2, "max_replicas": 8}
 BASE = {"namespace": "ml", "name": "chat", "min_replicas": 1, "max_replicas": 4, "windows": [DAY]}
@@ -221,6 +222,29 @@ def test_missing_telemetry_is_no_empty_queue(require_tool, tmp_path):
         )
 
 
+def pods(count):
+    return constant(
+        "kube_horizontalpodautoscaler_status_current_replicas",
+        count,
+        namespace="ml",
+        horizontalpodautoscaler="keda-hpa-chat",
+        job="kube-state-metrics",
+    )
+
+
+@pytest.mark.tool("promtool")
+@pytest.mark.parametrize("told", [[pods(2)], []], ids=["pods run", "nothing is known of pods"])
+def test_agents_that_are_silent_for_long_are_no_empty_queue_either(require_tool, tmp_path, told):
+    asked = queries(QueueScaling.model_validate(FULL))
+    gateway = constant("gateway_requests_in_flight", 0, route="chat")
+    promtool(
+        require_tool,
+        tmp_path,
+        [gateway, *told],
+        [(asked["waiting"], None), (asked["activity"], None), (asked["wake"], 0)],
+    )
+
+
 @pytest.mark.tool("promtool")
 def test_a_workload_at_zero_waits_for_its_gateway(require_tool, tmp_path):
     asked = queries(QueueScaling.model_validate(FULL))
@@ -228,10 +252,10 @@ def test_a_workload_at_zero_waits_for_its_gateway(require_tool, tmp_path):
     promtool(
         require_tool,
         tmp_path,
-        [gateway],
+        [gateway, pods(0)],
         [(asked["waiting"], 0), (asked["activity"], 0), (asked["latency"], 0), (asked["wake"], 4)],
     )
-    promtool(require_tool, tmp_path, [], [(asked["waiting"], None), (asked["wake"], None)])
+    promtool(require_tool, tmp_path, [pods(0)], [(asked["waiting"], None), (asked["wake"], None)])
 
 
 @pytest.mark.tool("promtool")
@@ -241,13 +265,65 @@ def test_latency_without_requests_asks_for_nothing(require_tool, tmp_path):
     promtool(require_tool, tmp_path, [*infos(HOLDERS), *quiet], [(query, 0)])
 
 
-def test_a_real_api_server_takes_the_object_and_its_patch(api_server, namespace):
+STRICT = "?fieldValidation=Strict"
+
+
+@pytest.fixture
+def keda(api_server, namespace):
+    """A real API server that knows ScaledObjects, and where those of one namespace are."""
     api_server.install_crds("scaledobjects.keda.sh")
-    given = QueueScaling.model_validate({**FULL, "namespace": namespace})
-    client, folder = api_server.client(), f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects"
-    item = scaled_object(given, settings(authentication="prometheus", tenant="ml"), MONDAY_NOON)
-    made = client.write("create", folder, item)
-    assert made["spec"] == item["spec"]
-    patched = client.patch(f"{folder}/chat", bounds_patch(given, "UTC", bounds_of(made), SATURDAY))
-    assert bounds_patch(given, "UTC", bounds_of(patched), SATURDAY) is None
-    client.close()
+    return api_server, f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects"
+
+
+@pytest.fixture
+def full(namespace):
+    return QueueScaling.model_validate({**FULL, "namespace": namespace})
+
+
+@pytest.fixture
+def whole(full):
+    return scaled_object(full, settings(authentication="prometheus", tenant="ml"), MONDAY_NOON)
+
+
+def test_a_real_api_server_takes_the_object_and_its_patch_and_knows_every_field(keda, full, whole):
+    server, folder = keda
+    made = server.admin.post(folder + STRICT, whole)
+    assert made["spec"] == whole["spec"]
+    server.patch(f"{folder}/chat", bounds_patch(full, "UTC", bounds_of(made), SATURDAY))
+    stands = server.admin.get(f"{folder}/chat")
+    assert bounds_of(stands) == (0, 4)
+    assert bounds_patch(full, "UTC", bounds_of(stands), SATURDAY) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "value"),
+    [
+        (["spec"], "pollingIntervall", 30),
+        (["spec", "scaleTargetRef"], "apiversion", "apps/v1"),
+        (["spec", "advanced"], "restoreToOriginalReplicas", True),
+        (["spec", "advanced", "horizontalPodAutoscalerConfig"], "behaviour", {}),
+        (
+            ["spec", "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaleDown"],
+            "stabilisationWindowSeconds",
+            9,
+        ),
+        (["spec", "triggers", 0], "metrictype", "Value"),
+        (["spec", "triggers", 0, "authenticationRef"], "namespace", "keda"),
+    ],
+)
+def test_a_real_api_server_refuses_a_field_that_keda_does_not_have(keda, whole, place, field, value):
+    server, folder = keda
+    inner = whole
+    for step in place:
+        inner = inner[step]
+    inner[field] = value
+    with pytest.raises(ApiError, match=rf"unknown field \\?\".*{field}"):
+        server.admin.post(folder + STRICT, whole)
+
+
+@pytest.mark.parametrize(("key", "value"), [("threshold", 4), ("ignoreNullValues", False)])
+def test_a_real_api_server_refuses_what_is_no_text_in_a_trigger(keda, whole, key, value):
+    server, folder = keda
+    whole["spec"]["triggers"][0]["metadata"][key] = value
+    with pytest.raises(ApiError, match=key):
+        server.admin.post(folder + STRICT, whole)

@@ -102,3 +102,19 @@ def test_a_node_that_does_not_answer_is_no_empty_queue(make):
 def test_one_silent_pod_hides_the_queues_of_the_others(make):
     queues = make(n1=state(engine(running=1.0)), worked=["chat-1"])
     assert of(queues, pod(), pod("chat-1", "n2")).queue is None
+
+
+def test_an_engine_without_gpus_that_announces_itself_is_asked_about(make):
+    announced = pod(gpus=0, announces=True)
+    assert of(make(n1=state(engine(running=1.0, depth=2.0))), announced) == (Queue(1, 2, 2), True, "")
+    assert of(make(n1=state(engine())), announced) == (Queue(0, 0, 2), True, "")
+    assert of(make(n1=state(engine(running=1.0))), pod(gpus=0)) == NO_ENGINE
+
+
+@pytest.mark.parametrize(("told", "why"), [({}, "no agent of it"), ({"n1": state()}, "reads no page of it")])
+def test_an_announced_engine_of_which_no_page_is_read_has_no_empty_queue(make, told, why):
+    found = of(make(**told), pod(gpus=0, announces=True))
+    assert (found.queue, found.serves) == (None, True)
+    assert why in found.gap
+    starting = pod(gpus=0, announces=True, ready=False)
+    assert of(make(**told), starting) == NO_ENGINE  # nobody sends it requests

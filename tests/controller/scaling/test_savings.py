@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.scaling.down_spans import Key
-from controller.scaling.savings import Saved, measure, savings, total
+from controller.scaling.savings import Saved, by_workload, measure, savings, total
 from ledger.audit import AuditRow, Target, append
 from ledger.store import Store
-from ledger.tables import AUDIT, COST, NODE_HOURS, USAGE
+from ledger.tables import AUDIT, COST, LIFETIMES, NODE_HOURS, USAGE
 from tests.controller.scaling.savings_rig import HOUR, MIN, OTHER, USD, Script, at, span
 
 NIGHT = range(21, 31)
+UNKNOWN = Key("eu", "ml", "Deployment", "gone")
 
 
 def night(capacity="on_demand", *, node_ends=20):
@@ -156,7 +157,7 @@ moments = st.integers(0, 12 * 60 * 60)
 minutes = st.integers(0, 60)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20)
 @given(
     st.sets(moments, min_size=2, max_size=6),
     st.lists(minutes, min_size=2, max_size=2),
@@ -189,23 +190,66 @@ def test_the_laws_hold_whatever_happened(cuts, before, hours, capacity, usd):
         assert parts[name].sum() == whole[name].sum()
 
 
-def test_the_ledger_is_measured_from_its_own_tables(tmp_path):
-    store = Store(str(tmp_path), tables=(AUDIT, COST, USAGE, NODE_HOURS))
-    books = night().books()
-    for table, rows in ((COST, books.cost), (USAGE, books.usage), (NODE_HOURS, books.node_hours)):
-        store.append(table, rows)
-    chat = Target("eu", "Deployment", "ml", "chat")
-    done = {"phase": "result", "result": "done", "target": chat}
-    append(
-        store,
-        [
-            AuditRow(at(20, 5), "a", action="down", until=at(32), **done),
-            AuditRow(at(31, 50), "b", action="restore", **done),
-        ],
-    )
+@pytest.fixture
+def ledger(tmp_path):
+    """A store of a script and of audit rows of the workload."""
+
+    def made(script, *actions):
+        store, books = Store(str(tmp_path), tables=(AUDIT, COST, USAGE, NODE_HOURS, LIFETIMES)), script.books()
+        for table in (COST, USAGE, NODE_HOURS, LIFETIMES):
+            store.append(table, getattr(books, table.name))
+        done = {"phase": "result", "result": "done", "target": Target("eu", "Deployment", "ml", "chat")}
+        append(store, [AuditRow(moment, what, action=what, until=until, **done) for moment, what, until in actions])
+        return store
+
+    return made
+
+
+def test_the_ledger_is_measured_from_its_own_tables(ledger):
+    store = ledger(night(), (at(20, 5), "down", at(32)), (at(31, 50), "restore", None))
     saved = total(measure(store, "eu", at(0), at(34)))
     assert (saved.freed_ns / MIN, saved.cash_ns / MIN) == (1408, 1380)
+    assert total(measure(store, "", at(0), at(34))) == saved
     assert total(measure(store, "eu", at(0), at(22))).freed_ns / MIN == 108 + 120
     assert measure(store, "us", at(0), at(34)).is_empty()
     store.rewrite(USAGE, {"day": [at(0).date()]}, lambda rows: rows, rolled=(at(0) + 24 * HOUR).date())
-    assert measure(store, "eu", at(0), at(34)).is_empty()  # its reference hour is part of a day now
+    (row,) = measure(store, "eu", at(0), at(34)).rows(named=True)  # its reference hour is part of a day now
+    assert (row["begin"], row["unknown"], row["freed_ns"]) == (at(24), "no_reference", None)
+
+
+@pytest.mark.parametrize("now", [24, 166, 169, 200])
+def test_a_long_down_counts_for_as_much_of_it_as_lies_in_the_window(ledger, now):
+    """Down from 20:00 on for nine days: a window of seven has all of them, whatever lies before it."""
+    script = Script()
+    script.node(19, "a", 60)
+    script.held(19, "a-1", 60)
+    store = ledger(script, (at(20), "down", at(236)))
+    rows = measure(store, "eu", at(now - 168), at(now))
+    hours = min(now - 20, 168)
+    assert total(rows).cash_ns / MIN == 60 * hours
+    assert total(rows).cash_nano_usd == 4 * USD * hours
+    assert rows["begin"].to_list() == [max(at(20), at(now - 168))]
+
+
+def test_windows_side_by_side_add_up_to_the_whole(ledger):
+    store = ledger(night(), (at(20, 5), "down", at(32)), (at(31, 50), "restore", None))
+    whole = total(measure(store, "eu", at(0), at(34)))
+    parts = [total(measure(store, "eu", at(begin), at(end))) for begin, end in ((0, 21), (21, 27), (27, 34))]
+    for name in ("freed_ns", "cash_ns", "freed_nano_usd", "cash_nano_usd", "cash_list_nano_usd"):
+        assert sum(getattr(part, name) for part in parts) == getattr(whole, name)
+
+
+def test_list_price_is_an_estimate_in_every_sum():
+    script = Script()
+    script.node(19, "a", 60)
+    script.held(19, "a-1", 60, effective=3)
+    script.held(19, "a-2", 60, OTHER)
+    rows = savings([span(at(20), at(21)), span(at(20), at(22), OTHER), span(at(22), at(23), UNKNOWN)], script.books())
+    saved = total(rows)
+    assert (saved.cash_nano_usd, saved.cash_list_nano_usd, saved.freed_list_nano_usd) == (11 * USD, 8 * USD, 8 * USD)
+    told = by_workload(rows).select("workload", "basis", "downs", "cash_nano_usd", "unknown").rows()
+    assert told == [
+        ("chat", "effective", 1, 3 * USD, ""),
+        ("gone", None, 1, None, "no_reference"),
+        ("other", "list", 1, 8 * USD, ""),
+    ]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cli.main import main
 from controller.scaling.record import RECORD
-from tests.controller.scaling.kind_objects import OBJECTS, an
+from tests.controller.scaling.kind_objects import OBJECTS, an, merged
 from tests.controller.scaling.schedule_rig import Home, environ, run
 
 POLICIES = """
@@ -133,6 +133,16 @@ def test_a_workload_that_is_excluded_is_shown_as_it_is_left(home, rows):
     assert "excluded" in row["why"]
 
 
+def test_who_is_excluded_by_the_policy_is_told_apart_from_the_others(home, preview, config):
+    config.write_text(POLICIES.replace("name: nights, ", 'name: nights, exclude: ["*/mistral"], '))
+    home.make(OBJECTS["Deployment"])
+    home.make(an("Deployment"), name="mistral")
+    told = preview("--days", "2", at=NOON).splitlines()
+    assert "  nothing is wished: nights: excluded (*/mistral)" in told
+    assert f"nights: Deployment {home.name}/llama, 2 GPUs    ░░░▒██████░░ ░░░▒██████░░" in told
+    assert f"nights: Deployment {home.name}/mistral, 2 GPUs  ············ ············" in told
+
+
 def test_contested_and_broken_records_are_told(home, preview):
     home.make(OBJECTS["Deployment"])
     home.make(OBJECTS["StatefulSet"])
@@ -221,3 +231,17 @@ def test_as_a_process_it_prints_plain_text(home, config):
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     assert f"nights: Deployment {home.name}/llama, 2 GPUs" in done.stdout
+
+
+def test_gpus_that_pods_ask_for_by_claims_are_counted(home, rows):
+    spec = {"containers": [{"name": "main", "image": "i"}]}
+    spec |= {"resourceClaims": [{"name": "gpus", "resourceClaimTemplateName": "eight"}]}
+    home.make(merged(OBJECTS["Deployment"], {"spec": {"template": {"spec": spec}}}))
+    assert rows()["Deployment"]["gpus"] == 1
+    requests = [{"name": "all", "exactly": {"deviceClassName": "gpu.nvidia.com", "count": 8}}]
+    home.server.admin.post(
+        f"/apis/resource.k8s.io/v1/namespaces/{home.name}/resourceclaimtemplates",
+        {"metadata": {"name": "eight"}, "spec": {"spec": {"devices": {"requests": requests}}}},
+    )
+    assert rows()["Deployment"]["gpus"] == 8
+    home.server.admin.delete(home.path("Deployment"))

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from collectors.clock import SystemClock
+from controller.scaling.left_down import tell_left_down
 from controller.scaling.record import COMMAND, RECORD
 from controller.scaling.registry import KINDS
 from tests.api_proxy import Fault
@@ -46,6 +48,18 @@ def test_every_kind_comes_back_as_it_was_and_nothing_of_ours_stays(home):
     lines = done.output.splitlines()
     assert f"restored: Deployment {home.name}/llama: it is replicas=3 again" in lines
     assert lines[-1] == f"{len(KINDS)} of {len(KINDS)} objects are back"
+
+
+def test_a_controller_without_schedules_tells_what_a_former_one_left_down(home, caplog):
+    down(home)
+    assert [str(ref) for ref in tell_left_down(home.server.client(), SystemClock(), home.name)] == [
+        f"Deployment {home.name}/llama"
+    ]
+    assert "bring them back with `wattledger schedule restore --all`" in caplog.text
+    caplog.clear()
+    restore(home)
+    assert tell_left_down(home.server.client(), SystemClock(), home.name) == ()
+    assert caplog.text == ""
 
 
 def test_a_second_time_nothing_is_left_to_do(home):

@@ -37,6 +37,16 @@ def test_a_policy_is_read(load):
     )
 
 
+def test_exceptions_and_force_of_a_policy_are_read(load):
+    lines = ["down: always", 'exclude: [dev-a/web, "*/llama-3.1-[0-9]*"]', "exclude_until: 2026-12-25", "force: down"]
+    policy = load(lines).schedule.policies[0]
+    assert (policy.exclude, policy.exclude_until, policy.force) == (
+        ("dev-a/web", "*/llama-3.1-[0-9]*"),
+        "2026-12-25",
+        "down",
+    )
+
+
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
@@ -49,6 +59,7 @@ def test_a_policy_is_read(load):
             r"policies\[0\].down: found \"Mon-Fry 20:00-07:00\": 'Fry' is no weekday: write Mon",
         ),
         (["down: Mon-Fri 20:00-25:00"], "there is no 25:00"),
+        (["down: always", 'not_namespaces: ["prod-[ab"]'], r"not_namespaces\[0\]: found \"prod-\[ab\""),
         (
             ["down: always", "timezone: Europe/Berln"],
             r"\.timezone: found \"Europe/Berln\": 'Europe/Berln' is no time zone",
@@ -62,6 +73,16 @@ def test_a_policy_is_read(load):
         (["down: always", "labels: team=nlp env"], "no label selector"),
         (["down: always", "up: always"], "both of down and up are given; allowed: one of them"),
         ([], "neither of down and up are given"),
+        (["down: always", "exclude: [web]"], r"exclude\[0\]: found \"web\", allowed: "),
+        (["down: always", "exclude: [dev/web/x]"], r"exclude\[0\]: found \"dev/web/x\", allowed: "),
+        (["down: always", "exclude: [Dev/web]"], r"exclude\[0\]: found \"Dev/web\", allowed: "),
+        (
+            ["down: always", "exclude_until: tomorrow"],
+            "'tomorrow' is no moment: write such as 2026-12-25, 2026-12-25 18:00",
+        ),
+        (["down: always", "exclude_until: 2026-12-25 18:00 Mars"], "'Mars' is no time zone"),
+        (["down: always", "force: sideways"], r"\.force: found \"sideways\", allowed: "),
+        (["force: up"], "neither of down and up are given"),
         (["down: always", "grace_minutes: -1"], "grace_minutes: found -1, allowed: a whole number at least 0"),
     ],
 )

@@ -173,5 +173,8 @@ def test_the_whole_saving_is_the_sum_and_the_job_s_work_is_only_put_off(saved):
         freed_nano_usd=sum(each.freed * each.price for each in wanted),
         cash_nano_usd=sum(each.cash_of * each.price for each in wanted),
         unknown=1,
+        # no bill has come: all of it is an estimate
+        freed_list_nano_usd=sum(each.freed * each.price for each in wanted),
+        cash_list_nano_usd=sum(each.cash_of * each.price for each in wanted),
     )
     assert saved.filter(pl.col("unknown") != "").select("workload", "unknown").rows() == [("finetune", "postponed")]

@@ -1,5 +1,6 @@
 import pytest
 
+from collectors.kube_pod_facts import Kept, pod_facts
 from controller.scaling.trimmed import counts, node_seen, pod_seen
 
 
@@ -54,6 +55,34 @@ def test_a_pods_workload_is_told_by_its_owner():
     assert seen.workload == ("Deployment", "ml", "web")
 
 
+@pytest.mark.parametrize(
+    ("owner", "labels", "maker"),
+    [
+        (("RayCluster", "api-x7k2p"), {"ray.io/cluster": "api-x7k2p"}, ("RayCluster", "ml", "api-x7k2p")),
+        (
+            ("RayCluster", "api-x7k2p"),
+            {"ray.io/cluster": "api-x7k2p", "ray.io/serve": "true"},
+            ("RayCluster", "ml", "api-x7k2p"),
+        ),
+        (("Job", "train-29112026"), {}, ("Job", "ml", "train-29112026")),
+        (("Job", "js-0"), {"jobset.sigs.k8s.io/jobset-name": "js"}, None),
+        (("ReplicaSet", "web-abc"), {}, None),
+    ],
+)
+def test_a_job_or_ray_cluster_that_made_a_pod_is_kept(owner, labels, maker):
+    references = [{"kind": owner[0], "name": owner[1], "controller": True}]
+    assert pod_seen(pod({}, ownerReferences=references, labels=labels)).maker == maker
+
+
+def test_the_books_call_the_pods_of_a_ray_service_as_scaling_does():
+    labels = {"ray.io/cluster": "api-raycluster-x7k2p", "ray.io/serve": "true"}
+    owner = {"kind": "RayCluster", "name": "api-raycluster-x7k2p", "controller": True}
+    item = pod({}, ownerReferences=[owner], labels=labels)
+    booked = pod_facts(item, Kept()).workload
+    assert (booked.kind, booked.name) == ("RayService", "api")
+    assert pod_seen(item).workload == ("RayService", "ml", "api")
+
+
 def test_a_pod_whose_requests_cannot_be_read_counts_as_without_gpus():
     odd = {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "many"}}}]}
     assert pod_seen(pod({}, odd)).gpus == 0
@@ -64,3 +93,11 @@ def test_a_node_is_told_by_its_labels_and_what_it_has_to_give():
     status = {"allocatable": {"cpu": "8", "nvidia.com/gpu": "7", "nvidia.com/mig-1g.10gb": "2", "memory": "1Gi"}}
     node = node_seen({"metadata": {"name": "n", "labels": labels}, "status": status})
     assert (node.instance_type, node.capacity_type, node.gpus) == ("p5.48xlarge", "spot", 9)
+
+
+def test_a_ready_pod_without_gpus_is_kept_only_where_it_announces_an_engine():
+    ready = {"phase": "Running", "conditions": [condition("Ready", "True")]}
+    assert not counts(pod_seen(pod(ready)))
+    assert not counts(pod_seen(pod(ready, annotations={"prometheus.io/scrape": "true"})))
+    engine = pod_seen(pod(ready, annotations={"wattledger.io/engine": "vllm"}))
+    assert (engine.announces, counts(engine)) == (True, True)

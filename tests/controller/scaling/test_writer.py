@@ -119,6 +119,21 @@ def test_a_busy_server_is_asked_again_when_it_said_and_the_write_happens_once(ri
     assert [request.status for request in rig.proxy.writes] == [429, 429, 200]
 
 
+def test_what_is_made_and_deleted_keeps_the_same_waits_and_happens_once(rig):
+    item = deployment()
+    item["metadata"]["name"] = "other"
+    ref = rig.ref._replace(name="other")
+    rig.proxy.fail_next(Fault(status=429, retry_after="7"))
+    assert rig.writer.create(DEPLOYMENT, ref, item).result == "done"
+    assert rig.writer.create(DEPLOYMENT, ref, item).result == "conflict"
+    rig.proxy.fail_next(Fault(status=429, retry_after="9"))
+    other = DEPLOYMENT.seen(rig.admin.get(f"{rig.path.rpartition('/')[0]}/other"))
+    assert rig.writer.delete(DEPLOYMENT, other).result == "done"
+    assert rig.writer.delete(DEPLOYMENT, other).result == "gone"
+    assert [seconds for seconds in rig.clock.waits if seconds > 1] == [7, 9]
+    assert [request.status for request in rig.proxy.writes] == [429, 201, 409, 429, 200, 404]
+
+
 def test_a_server_that_stays_busy_is_given_up(rig):
     rig.proxy.fail_next(BUSY, times=-1)
     wrote = rig.write()

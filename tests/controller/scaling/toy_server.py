@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from controller.scaling.act import Wrote
+from controller.scaling.down_label import believed
 from controller.scaling.model import NamespaceSeen, Ref
 
 
@@ -106,10 +107,10 @@ class ToyServer:
         return True
 
     def objects_of(self, kind):
-        return [self.kinds[kind].seen(item) for ref, item in self.objects.items() if ref.kind == kind]
+        return [believed(self.kinds[kind].seen(item)) for ref, item in self.objects.items() if ref.kind == kind]
 
     def get(self, ref):
-        return self.kinds[ref.kind].seen(self.objects[ref]) if ref in self.objects else None
+        return believed(self.kinds[ref.kind].seen(self.objects[ref])) if ref in self.objects else None
 
     def namespace(self, name):
         return self.namespaces.get(name, NamespaceSeen(name))

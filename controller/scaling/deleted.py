@@ -1,0 +1,47 @@
+"""What was deleted while it was down; and workloads that lost the autoscaler through which they were put down."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from controller.scaling.decide import Step
+from controller.scaling.engine import Report, Tick
+from controller.scaling.model import Ref, Seen
+from controller.scaling.record import RECORD
+
+_WHY = "it was deleted while it was down"
+
+
+class View(Protocol):
+    """The cluster as it is seen."""
+
+    def get(self, ref: Ref, /) -> Seen | None:
+        """One object."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """An object that is gone."""
+
+    report: Report
+    """As it was seen last, with the step that closes it."""
+    left: Seen | None = None
+    """The workload, where it is there still: nobody brings it back, since what it stood at was its autoscaler's."""
+
+
+def deleted_since(last: Tick, tick: Tick, view: View) -> Iterator[Deleted]:
+    """What bore a record at the last look and is gone."""
+    there = {report.ref for report in tick.reports}
+    for report in last.reports:
+        if report.ref in there or RECORD not in report.workload.lever.annotations or view.get(report.ref) is not None:
+            continue
+        left = None if report.subject == report.ref else view.get(report.subject)
+        why = _WHY if left is None else f"{report.ref.kind} {report.ref.name}: {_WHY}; {left_alone(left)}"
+        yield Deleted(replace(report, step=Step("give_way", why)), left)
+
+
+def left_alone(left: Seen) -> str:
+    """What is to be told of a workload without its autoscaler."""
+    stands = ", ".join(f"{name}={value}" for name, value in left.levers.items())
+    return f"{left.ref} stays at {stands}, which it was put to: set what it shall be"

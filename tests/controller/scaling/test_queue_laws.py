@@ -1,0 +1,226 @@
+"""ScaledObjects that are kept: recorded first, never in a fight, and taken back once they leave the settings."""
+
+import contextlib
+from datetime import timedelta
+
+import pytest
+
+from collectors.errors import Unavailable
+from controller.scaling.act import Wrote
+from controller.scaling.audit_log import found_again
+from controller.scaling.queue_mark import MARK
+from controller.scaling.record import RECORD
+from ledger.audit import RESULT, frame_of
+from tests.controller.scaling.queue_rig import CHAT, DAY, NIGHT, WORKLOAD, Rig
+
+OURS = {"labels": {"app.kubernetes.io/managed-by": "wattledger"}}
+WIDE, NARROW = '{"maxReplicaCount":9,"minReplicaCount":3}', '{"maxReplicaCount":2,"minReplicaCount":1}'
+
+
+def test_what_is_made_and_moved_is_recorded_first_and_told():
+    rig = Rig()
+    rig.add("Deployment")
+    rig.run(DAY)
+    rig.run(NIGHT)
+    assert rig.chat.bounds == (1, 2)
+    assert rig.told == [
+        ("intent", "make_scaler", "", "", WIDE),
+        ("result", "make_scaler", "done", "", WIDE),
+        ("intent", "move_bounds", "", WIDE, NARROW),
+        ("result", "move_bounds", "done", WIDE, NARROW),
+    ]
+    first, made, *_ = rig.rows.rows
+    assert (first.id, first.target.kind, first.through) == (made.id, "Deployment", "ScaledObject llama")
+    assert [(kind, text.reason) for kind, text in rig.events] == [
+        ("Deployment", "QueueScalingMade"),
+        ("ScaledObject", "QueueScalingBounds"),
+    ]
+
+
+def test_without_its_intent_in_the_ledger_nothing_is_written():
+    rig = Rig()
+    rig.rows.fails = True
+    with pytest.raises(Unavailable, match="no change of a ScaledObject is made: the disk is full"):
+        rig.run()
+    assert rig.server.asked == []
+
+
+def test_a_dry_run_tells_once_what_it_would_write_and_writes_nothing():
+    rig = Rig(dry_run=True)
+    for _ in range(3):
+        rig.run()
+    assert (rig.server.asked, rig.chat) == ([], None)
+    (row,) = rig.rows.rows
+    assert (row.phase, row.dry_run, row.result, row.after) == (RESULT, True, "done", WIDE)
+    assert row.reason == "dry run: bounds of 3 to 9 replicas, outside of all windows"
+
+
+def put_back(rig, times):
+    for _ in range(times):
+        with contextlib.suppress(Unavailable):
+            rig.run()
+        rig.server.edit(CHAT, {"spec": {"minReplicaCount": 1, "maxReplicaCount": 8}})
+
+
+def test_bounds_that_somebody_puts_back_twice_are_contested_until_the_window_ends():
+    rig = Rig()
+    rig.add("ScaledObject", metadata=OURS)
+    put_back(rig, 20)
+    assert rig.server.asked == ["write"] * 2
+    with pytest.raises(Unavailable, match="contested: somebody put its bounds back 2 times, so theirs stand until"):
+        rig.run()
+    assert [text.reason for _, text in rig.events].count("QueueScalingLeftAlone") == 1
+    rig.run(NIGHT)
+    assert rig.chat.bounds == (1, 2)
+
+
+def test_a_new_process_goes_on_counting_what_was_put_back():
+    rig = Rig()
+    rig.add("ScaledObject", metadata=OURS)
+    put_back(rig, 2)
+    rig.begin_anew(WORKLOAD)
+    with pytest.raises(Unavailable, match="contested"):
+        rig.run()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("HorizontalPodAutoscaler", "llama"), ("ScaledObject", "another")])
+def test_beside_another_scaler_of_the_workload_none_is_made(kind, name):
+    rig = Rig()
+    rig.add("Deployment")
+    rig.add(kind, metadata={"name": name})
+    with pytest.raises(
+        Unavailable, match=f"not made, since {kind} team-a/{name} scales Deployment team-a/llama already"
+    ):
+        rig.run()
+    assert rig.server.asked == []
+    assert [text.reason for _, text in rig.events] == ["QueueScalingLeftAlone"]
+
+
+def test_where_autoscalers_cannot_be_seen_none_is_made():
+    rig = Rig()
+    rig.view.forbidden = {"HorizontalPodAutoscaler": "give it the verb list"}
+    with pytest.raises(Unavailable, match="another HorizontalPodAutoscaler scales the workload cannot be seen: give"):
+        rig.run()
+    assert rig.server.asked == []
+
+
+def test_what_is_refused_is_tried_again_ever_later_and_told_once():
+    rig = Rig()
+    rig.server.answers = [Wrote("forbidden", why="no right")] * 100
+    for second in range(0, 600, 5):
+        with pytest.raises(Unavailable, match="no right"):
+            rig.run(DAY + timedelta(seconds=second))
+    assert len(rig.server.asked) == 7  # after 5, 15, 35, 75, 155 and 315 s
+    assert [row.result for row in rig.rows.rows] == ["", "forbidden"]
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["made", "deleted"])
+def test_a_write_whose_answer_was_lost_is_told_as_done_once_it_stands_so(leaves):
+    rig = Rig()
+    if leaves:
+        rig.run()
+        rig.begin_anew()
+    rig.server.answers = [Wrote("unknown", why="cut")]
+    with pytest.raises(Unavailable, match="cut"):
+        rig.run()
+    if leaves:
+        del rig.server.objects[CHAT]
+    else:
+        rig.add("ScaledObject", metadata=OURS, spec={"minReplicaCount": 3, "maxReplicaCount": 9})
+    rig.run()
+    rig.run()
+    intent, lost, done = rig.rows.rows[-3:]
+    assert (intent.phase, lost.result, done.result) == ("intent", "unknown", "done")
+    assert intent.id == lost.id == done.id
+
+
+def test_what_a_process_that_died_had_in_mind_is_told_by_how_it_stands():
+    rig = Rig()
+    rig.run()
+    intent, _ = rig.rows.rows
+    (done,) = found_again(frame_of([intent]), rig.server.get, NIGHT)
+    assert (done.id, done.result, done.reason) == (intent.id, "done", "found so after a restart")
+    del rig.server.objects[CHAT]
+    (lost,) = found_again(frame_of([intent]), rig.server.get, NIGHT)
+    assert lost.result == "unknown"
+
+
+def test_one_that_is_made_and_not_seen_yet_is_not_made_again():
+    rig = Rig()
+    rig.server.answers = [Wrote("done", "1")]
+    rig.run()
+    rig.run()
+    assert rig.server.asked == ["create"]
+    rig.run(DAY + timedelta(minutes=2))
+    assert rig.server.asked == ["create"] * 2
+
+
+def test_one_that_was_made_is_deleted_once_it_leaves_the_settings():
+    rig = Rig()
+    rig.run(DAY)
+    rig.run(NIGHT)
+    rig.begin_anew()
+    rig.run()
+    assert rig.chat is None
+    assert rig.told[-2:] == [
+        ("intent", "undo_scaler", "", NARROW, ""),
+        ("result", "undo_scaler", "done", NARROW, ""),
+    ]
+
+
+def test_one_that_was_made_and_changed_since_stays_and_is_named_with_the_command():
+    rig = Rig()
+    rig.run(DAY)
+    rig.server.edit(CHAT, {"spec": {"cooldownPeriod": 7}})
+    rig.run(NIGHT)
+    rig.begin_anew()
+    with pytest.raises(Unavailable, match=r"somebody changed it since: .* kubectl delete -n team-a scaledobjects"):
+        rig.run()
+    assert rig.chat is not None
+
+
+def test_bounds_that_were_moved_are_given_back_once_it_leaves_the_settings():
+    rig = Rig()
+    rig.add("ScaledObject", metadata=OURS)
+    rig.run(NIGHT)
+    assert rig.chat.bounds == (1, 2)
+    rig.begin_anew()
+    rig.run()
+    assert rig.chat.bounds == (1, 8)
+    assert MARK not in rig.chat.annotations
+    assert rig.server.asked == ["write"] * 2
+
+
+def test_bounds_that_somebody_set_since_stay_theirs_once_it_leaves_the_settings():
+    rig = Rig()
+    rig.add("ScaledObject", metadata=OURS)
+    rig.run(NIGHT)
+    rig.server.edit(CHAT, {"spec": {"maxReplicaCount": 5}})
+    rig.begin_anew()
+    rig.run()
+    assert rig.chat.bounds == (1, 5)
+    assert MARK not in rig.chat.annotations
+
+
+def test_one_that_a_schedule_has_put_down_waits_until_it_is_up_again():
+    rig = Rig()
+    rig.run()
+    rig.server.edit(CHAT, {"metadata": {"annotations": {RECORD: "{}"}}})
+    rig.begin_anew()
+    with pytest.raises(Unavailable, match="a schedule has put it down"):
+        rig.run()
+    assert rig.chat is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["three", "[]", "{}", '{"v":1,"put":[1],"was":null,"generation":1,"until":"","moves":0}']
+)
+def test_a_mark_that_is_not_understood_is_left_and_named(text):
+    rig = Rig()
+    rig.add("ScaledObject", metadata={**OURS, "annotations": {MARK: text}})
+    for leave in (False, True):
+        if leave:
+            rig.begin_anew()
+        with pytest.raises(Unavailable, match=f"the annotation {MARK} is not as it was written"):
+            rig.run()
+    assert rig.server.asked == []
