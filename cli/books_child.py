@@ -1,7 +1,8 @@
 """The controller beside a node: a child process of `wattledger up` that keeps the node's books.
 
 Owns that process: it ends when this one does, however that comes about, since it reads from a pipe whose other end
-only this process holds; when it dies alone it is started again, ever more slowly. The node goes on without it.
+only this process holds; when it dies alone it is started again, ever more slowly; one that refuses to start is tried
+again now and then, since a setting, a port or a full disk may have been mended. The node goes on without it.
 """
 
 import logging
@@ -22,8 +23,9 @@ _log = logging.getLogger(__name__)
 
 PROGRAM = (sys.executable, "-c", "from cli.main import main; main(prog_name='wattledger')")
 _MISCONFIGURED = 2
-"""Exit status of a refusal: starting again would change nothing."""
+"""Exit status of a refusal: starting again at once would change nothing."""
 _FIRST_SECONDS, _MOST_SECONDS = 1.0, 60.0
+_REFUSED_SECONDS = 600.0
 _LIVED_SECONDS = 60.0
 """One that lived for so long and died is started again at once."""
 _ENDING_SECONDS = 20.0
@@ -87,12 +89,17 @@ class BooksChild:
             if process.stdin is not None:
                 process.stdin.close()
             if status == _MISCONFIGURED:
-                _log.error("the controller refuses to start, so no books are kept; its line above says why")
-                self._process = None
-                return
-            pause = _FIRST_SECONDS if self._clock() - began >= _LIVED_SECONDS else min(2 * pause, _MOST_SECONDS)
-            _log.warning("the controller ended with status %d; it is started again in %.0f s", status, pause)
-            if self._stop.wait(pause):
+                wait = _REFUSED_SECONDS
+                _log.error(
+                    "the controller refuses to start, so no books are kept; its line above says why; it is tried again "
+                    "in %.0f s",
+                    wait,
+                )
+            else:
+                lived = self._clock() - began >= _LIVED_SECONDS
+                wait = pause = _FIRST_SECONDS if lived else min(2 * pause, _MOST_SECONDS)
+                _log.warning("the controller ended with status %d; it is started again in %.0f s", status, wait)
+            if self._stop.wait(wait):
                 return
             self._process = self._run()
 

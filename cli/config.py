@@ -22,7 +22,8 @@ from ledger.price_settings import PriceSettings
 class Config(BaseModel):
     """Every setting, by section; each section's own docstring says what it is for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # What was found may be a password in the wrong place.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
     agent: AgentSettings = AgentSettings()
     server: ServerSettings = ServerSettings()

@@ -1,16 +1,17 @@
-"""The settings of a node, read once: one YAML file, then the environment, then the command line."""
+"""The settings in force: one YAML file, then the environment, then the command line."""
 
 import json
 import math
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from cli.config import Config
 from cli.config_problem import explain
-from cli.config_source import KeyPath, Sources, Value, add_environment, add_options, dotted, read_file
+from cli.config_source import KeyPath, Sources, Value, add_environment, add_options, dotted, read_content, read_file
 from collectors.errors import Misconfigured
 
 
@@ -29,7 +30,27 @@ def load_config(
     Raises:
         Misconfigured: one line with the place, the key, what was found and what is allowed.
     """
-    sources = read_file(file) if file else Sources()
+    return _load(read_file(file) if file else Sources(), environ, options)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """The file of a configuration and what lies over it, for a process that follows what the file says."""
+
+    path: Path
+    environ: Mapping[str, str]
+    options: Mapping[str, tuple[str, Value]]
+
+    def load(self, content: bytes) -> Config:
+        """As :func:`load_config`, of what was read from the file.
+
+        Raises:
+            Misconfigured: as there.
+        """
+        return _load(read_content(content, self.path), self.environ, self.options)
+
+
+def _load(sources: Sources, environ: Mapping[str, str], options: Mapping[str, tuple[str, Value]]) -> Config:
     add_environment(sources, environ, _takes_text)
     add_options(sources, options)
     _refuse_infinite(sources, (), sources.values)

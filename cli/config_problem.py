@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cli.config_source import KeyPath, Sources, dotted
+from collectors.web_address import masked
 
 Schema = Mapping[str, Any]
 
@@ -154,5 +155,13 @@ def _keys(node: Schema | None, definitions: Mapping[str, Schema]) -> list[str]:
 
 
 def _show(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(_masked(value), ensure_ascii=False, default=str)
     return text if len(text) <= _FOUND_CHARACTERS else text[:_FOUND_CHARACTERS] + "..."
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in cast("dict[object, object]", value).items()}
+    return [_masked(item) for item in cast("list[object]", value)] if isinstance(value, list) else value

@@ -69,9 +69,20 @@ def read_file(path: Path) -> Sources:
         Misconfigured: not readable, not YAML, a key twice, a key that is no text, an alias.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise Misconfigured(f"{path}: cannot be read ({error.strerror}); give --config a readable YAML file") from error
+    return read_content(content, path)
+
+
+def read_content(content: bytes, path: Path) -> Sources:
+    """As :func:`read_file`, of what was read from it.
+
+    Raises:
+        Misconfigured: not YAML, a key twice, a key that is no text, an alias.
+    """
+    try:
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise Misconfigured(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     sources = Sources(origins={(): str(path)})

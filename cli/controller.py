@@ -48,7 +48,7 @@ def controller(  # noqa: PLR0917  (click gives options by name)
       wattledger controller --config wattledger.yaml --data-dir /var/lib/wattledger
       curl 'http://127.0.0.1:9478/api/v1/allocation?window=7d&aggregate=team'
     """  # noqa: D301  (\b is click's mark for text that keeps its lines)
-    from cli.config_load import load_config  # noqa: PLC0415  (--help needs no configuration)
+    from cli.config_load import ConfigFile, load_config  # noqa: PLC0415  (--help needs no configuration)
     from cli.controller_run import ControllerOptions, require_extra, run_controller  # noqa: PLC0415
 
     require_extra()
@@ -64,6 +64,6 @@ def controller(  # noqa: PLR0917  (click gives options by name)
         options["controller.agents.token_file"] = ("--agents-token-file", str(agents_token_file))
     config = load_config(config_file, os.environ, options)
     chosen = "listen" in config.controller.server.model_fields_set
-    raise SystemExit(
-        run_controller(ControllerOptions(config, simulated=simulated, own_node=own_node, any_port=not chosen))
-    )
+    file = None if config_file is None else ConfigFile(config_file, dict(os.environ), options)
+    given = ControllerOptions(config, simulated=simulated, own_node=own_node, any_port=not chosen, file=file)
+    raise SystemExit(run_controller(given))

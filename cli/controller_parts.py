@@ -1,11 +1,13 @@
 """The parts of a controller, built from its configuration; the only place that builds its objects."""
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from polars.exceptions import PolarsError
 
 from cli.controller_books import Books, build_books, kube_api
 from cli.controller_jobs import jobs_of
@@ -16,6 +18,7 @@ from cli.node_options import data_dir
 from collectors.errors import Misconfigured
 from collectors.kube_quotas import read_quotas
 from controller.api_ask import Worker
+from controller.claim import Claim, Over
 from controller.families import ControllerFamilies
 from controller.jobs import Job, Jobs
 from controller.lease import Leadership, Times, boot_seconds
@@ -26,16 +29,14 @@ from controller.status import Lookout, Standing
 from exporters.http_secrets import Token
 from exporters.http_server import AddressTaken, RunningServer, serve_site
 from exporters.server_settings import split_address
-from ledger.store_errors import Fenced, NewerTable, StoreError
-
-_log = logging.getLogger(__name__)
+from ledger.store_disk import is_local
+from ledger.store_errors import Fenced, StoreError
 
 _SECTION = "controller.server"
 _BEHIND_SECONDS = 2.0
 """Between two rounds while a simulation runs through the past."""
 _FIRST_SECONDS, _FIRST_FOR_SECONDS = 30.0, 600.0
 """Between two pulls of the node beside which this runs, while somebody who started it may be watching."""
-_CLAIM_SECONDS = 5.0
 _LAWS_SECONDS = 6 * 3600.0
 
 
@@ -43,7 +44,7 @@ _LAWS_SECONDS = 6 * 3600.0
 class Parts:
     """A controller that serves, and leads once it may."""
 
-    books: Books
+    claim: Claim
     jobs: Jobs
     watching: Jobs
     worker: Worker
@@ -59,19 +60,29 @@ class Parts:
             self.scaling.end()
         self.jobs.end()
         self.watching.end()
-        if last_pull and self.books.store.epoch is not None:
+        if last_pull and self.claim.made:
             self.jobs.run_once("pull")
             self.jobs.run_once("cost")
         self.server.close()
         self.worker.close()
 
 
-def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Parts:
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How a controller is ended from within."""
+
+    at_once: Callable[[str], None]
+    """Another keeps the books: not one more write."""
+    refused: Callable[[Exception], None]
+    """The ledger is not one that these settings may keep; the message is for the user."""
+
+
+def build(options: ControllerOptions, ends: Ends) -> Parts:
     """Build everything, serve, and look at the books; nothing is written before the seat is had.
 
     Args:
         options: what was configured and typed.
-        end_at_once: ends the process when another keeps the books.
+        ends: called when it must not go on.
 
     Raises:
         Misconfigured: a setting cannot be followed; the message is for the user.
@@ -79,48 +90,59 @@ def build(options: ControllerOptions, end_at_once: Callable[[str], None]) -> Par
     config, settings = options.config, options.config.controller
     folder = data_dir(config, simulated=options.simulated).absolute()
     present: Present = SimulatedPresent(_now) if options.simulated else MachinePresent()
-    try:
-        books = build_books(options, folder, present)
-    except StoreError as error:
-        raise Misconfigured(str(error)) from error
+    books = build_books(options, folder, present)
+    if is_local(books.root):  # at once, also where another leads; a bucket may keep its readers waiting
+        with suppress(StoreError, PolarsError, OSError):
+            books.check_kind()
     lookout = Lookout(books.reader, present, config.budgets, settings.series_cap)
     pace = _Pace(options, present)
     quotas = _quotas(options, books, present)
     watching = Jobs(_watching(lookout, quotas, pace.seconds))
-    jobs = Jobs(
-        jobs_of(options, books, folder, present, pace.seconds),
-        fatal=(Fenced, NewerTable),
-        on_fatal=lambda error: end_at_once(str(error)),
-        after=lambda name: watching.hurry("look") if name != "pull" else None,
-    )
+    jobs = _jobs(options, books, pace, watching, ends)
     stop = threading.Event()
     scaling = build_scaling(options, books, present)
+    claim = _claim(books, ends)
     leadership = Leadership(
         build_seat(config, books.root, folder, os.environ),
         Times(settings.lease.renew_deadline_seconds, settings.lease.retry_seconds),
-        lead=lambda: _lead(books, jobs, scaling, stop, end_at_once),
-        lost=lambda why: end_at_once(f"the seat is lost: {why}"),
+        lead=lambda: _lead(claim, jobs, scaling, stop),
+        lost=lambda why: ends.at_once(f"the seat is lost: {why}"),
     )
 
     def stand() -> Standing:
         return Standing(
             now=present.now(),
             machine_now=_now(),
-            leads=leadership.leads and books.store.epoch is not None,
+            leads=leadership.leads and claim.made,
             epoch=books.store.epoch,
             simulated=options.simulated,
             facts=lookout.facts,
             breaks=lookout.breaks,
             quotas=None if quotas is None else quotas.facts,
             gathered=books.gather.gathered,
-            jobs={**jobs.health, **watching.health, **({} if scaling is None else scaling.health)},
+            jobs={**claim.health, **jobs.health, **watching.health, **({} if scaling is None else scaling.health)},
+            prices_refused=None if books.prices is None else books.prices.refused,
+            bills_waiting=None if books.bills is None else books.bills.waiting,
+            cost_explorer=None if books.cost_explorer is None else books.cost_explorer.spent(),
         )
 
     worker = Worker(settings.queries_at_once, settings.query_seconds)
     families = ControllerFamilies(stand, lambda: None if scaling is None else scaling.stand())
     server = _serve(options, _site(options, books, present, worker, families))
     watching.start()
-    return Parts(books, jobs, watching, worker, leadership, server, stop, scaling)
+    if scaling is not None:
+        scaling.watch()
+    return Parts(claim, jobs, watching, worker, leadership, server, stop, scaling)
+
+
+def _jobs(options: ControllerOptions, books: Books, pace: "_Pace", watching: Jobs, ends: Ends) -> Jobs:
+    """Those of whoever leads."""
+    return Jobs(
+        jobs_of(options, books, pace.present, pace.seconds),
+        fatal=(Fenced,),
+        on_fatal=lambda error: ends.at_once(str(error)),
+        after=lambda name: watching.hurry("look") if name != "pull" else None,
+    )
 
 
 def _watching(lookout: Lookout, quotas: QuotaWatch | None, pace: Callable[[], float]) -> Iterator[Job]:
@@ -156,28 +178,22 @@ class _Pace:
         return settings.pull_interval_seconds
 
 
-def _lead(
-    books: Books, jobs: Jobs, scaling: Scaling | None, stop: threading.Event, end_at_once: Callable[[str], None]
-) -> None:
+def _claim(books: Books, ends: Ends) -> Claim:
+    def over(error: Exception) -> None:
+        if isinstance(error, Misconfigured):
+            ends.refused(error)
+        else:
+            ends.at_once(str(error))
+
+    return Claim(books.store, books.check_kind, Over((Fenced, Misconfigured), over))
+
+
+def _lead(claim: Claim, jobs: Jobs, scaling: Scaling | None, stop: threading.Event) -> None:
     """Shut former leaders out, then begin; what is to come back waits for no ledger."""
     if scaling is not None:
         scaling.start()
-    told = ""
-    while not stop.is_set():
-        try:
-            epoch = books.store.claim_epoch()
-        except (Fenced, NewerTable) as error:
-            end_at_once(str(error))
-            return
-        except StoreError as error:
-            if str(error) != told:
-                told = str(error)
-                _log.error("the ledger cannot be claimed, which is tried again: %s", error)
-            stop.wait(_CLAIM_SECONDS)
-            continue
-        _log.info("the ledger at %s is kept under epoch %d", books.root, epoch)
+    if claim.make(stop):
         jobs.start()
-        return
 
 
 def _site(

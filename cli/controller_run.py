@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from cli.config import Config
 from collectors.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from cli.config_load import ConfigFile
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +34,8 @@ class ControllerOptions:
     """The node whose `wattledger up` started this; it ends when its standard input does."""
     any_port: bool = False
     """Where the port is taken, any other will do."""
+    file: "ConfigFile | None" = None
+    """What the configuration was read from."""
 
 
 def missing_extra() -> str | None:
@@ -55,7 +60,7 @@ def run_controller(options: ControllerOptions) -> int:
     Raises:
         Misconfigured: a setting cannot be followed; the message is for the user.
     """
-    from cli.controller_parts import build  # noqa: PLC0415  (polars and the like: --help needs none of them)
+    from cli.controller_parts import Ends, build  # noqa: PLC0415  (polars and the like: --help needs none of them)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
@@ -64,7 +69,13 @@ def run_controller(options: ControllerOptions) -> int:
         signal.signal(number, _setter(ended))
     if options.own_node is not None:
         threading.Thread(target=_await_end_of_input, args=(ended,), name="parent", daemon=True).start()
-    parts = build(options, end_at_once)
+    refusals: list[Exception] = []
+
+    def refused(error: Exception) -> None:
+        refusals.append(error)
+        ended.set()
+
+    parts = build(options, Ends(end_at_once, refused))
     click.echo(f"Books: {parts.server.url}/api/v1/allocation?window=7d   metrics: {parts.server.url}/metrics")
     seat_free = threading.Event()
     leading = threading.Thread(target=parts.leadership.run, args=(seat_free,), name="lease", daemon=True)
@@ -75,6 +86,8 @@ def run_controller(options: ControllerOptions) -> int:
     # only now: who leads next must not shut out the job that was at work
     seat_free.set()
     leading.join(5)
+    for refusal in refusals:
+        raise refusal
     return 0
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,13 +25,17 @@ from controller.scaling.events import Events
 from controller.scaling.fresh_hours import FreshHours
 from controller.scaling.guard_desk import DeskFacts, GuardDesk
 from controller.scaling.informers import PAGE_OBJECTS, Informers
+from controller.scaling.left_down import tell_left_down
 from controller.scaling.model import PodSeen
+from controller.scaling.policy_source import LOOK_SECONDS, PolicySource
+from controller.scaling.queue_book import QueueBook
 from controller.scaling.queue_keeper import QueueKeeper
 from controller.scaling.queues import Queues
 from controller.scaling.rate import TokenBucket
 from controller.scaling.registry import KINDS
 from controller.scaling.scaler import Scaler, ScalerParts
 from controller.scaling.stand import ScalingStand
+from controller.scaling.unmade_pods import UnmadePods
 from controller.scaling.writer import Pace, Writer
 from ledger.audit import append
 
@@ -58,16 +62,22 @@ class Scaling:
     informers: Informers
     parts: tuple[Jobs, ...]
     """Each in a thread of its own, so that no restore waits for agents, ledger or Events."""
+    watching: Jobs
+    """What a controller that stands by does too, so that it leads by the policies of that moment."""
     stop: threading.Event
 
     @property
     def health(self) -> Mapping[str, JobHealth]:
         """How its jobs went."""
-        return {name: health for jobs in self.parts for name, health in jobs.health.items()}
+        return {name: health for jobs in (*self.parts, self.watching) for name, health in jobs.health.items()}
 
     def stand(self) -> ScalingStand:
         """How it stands."""
         return self.scaler.stand()
+
+    def watch(self) -> None:
+        """Begin to follow the configuration's file."""
+        self.watching.start()
 
     def start(self) -> None:
         """Begin to follow the cluster, and to act."""
@@ -78,7 +88,7 @@ class Scaling:
     def end(self) -> None:
         """End what is at work, and all watches."""
         self.stop.set()
-        for jobs in self.parts:
+        for jobs in (self.watching, *self.parts):
             jobs.end()
         self.informers.close()
         self.scaler.close(_LAST_SECONDS)
@@ -91,6 +101,8 @@ def build_scaling(options: ControllerOptions, books: Books, present: Present) ->
         Misconfigured: a setting cannot be followed.
     """
     settings = options.config.schedule
+    if not settings.enabled and not options.simulated and (api := kube_api(options.config, os.environ)) is not None:
+        threading.Thread(target=tell_left_down, args=(api, SystemClock()), name="left down", daemon=True).start()
     if books.activity is None or options.simulated or kube_api(options.config, os.environ) is None:
         if settings.enabled and not options.simulated:
             _log.warning("schedule.enabled has no effect: this process runs in no Kubernetes cluster")
@@ -122,15 +134,28 @@ def build_scaling(options: ControllerOptions, books: Books, present: Present) ->
         store=books.reader,
         cluster=options.config.agent.cluster_name,
         clock=clock,
+        unmade=UnmadePods(writing),
     )
     queues = options.config.queue_scaling
-    keeper = QueueKeeper(queues, view, parts.writes, writing, lambda: datetime.now(UTC)) if queues.write else None
-    return _running(Scaler(parts), keeper, Informers(reading, KINDS, view, clock), settings.tick_seconds, stop)
+    scaler, informers = Scaler(parts), Informers(reading, KINDS, view, clock)
+    keeper = None
+    if queues.write:
+        book = QueueBook(parts.audit, parts.events.tell, parts.cluster)
+        hand = writer(settings.writes_per_second)
+        keeper = QueueKeeper(queues, view, hand, book, lambda: datetime.now(UTC), lambda: scaler.settings.dry_run)
+    watching = Jobs(_watching(options, scaler))
+    return Scaling(scaler, informers, _acting(scaler, keeper, settings.tick_seconds), watching, stop)
 
 
-def _running(
-    scaler: Scaler, keeper: QueueKeeper | None, informers: Informers, tick_seconds: float, stop: threading.Event
-) -> Scaling:
+def _watching(options: ControllerOptions, scaler: Scaler) -> Iterator[Job]:
+    file = options.file
+    if file is not None:
+        settings = options.config.schedule
+        source = PolicySource(file.path, settings, lambda content: file.load(content).schedule, scaler)
+        yield Job("schedule_policies", source.look, lambda: LOOK_SECONDS)
+
+
+def _acting(scaler: Scaler, keeper: QueueKeeper | None, tick_seconds: float) -> tuple[Jobs, ...]:
     acting = Jobs([Job("schedule", scaler.run, scaler.seconds_to_next)])
     asking = Jobs([Job("schedule_guards", scaler.ask, lambda: tick_seconds)])
     telling = Jobs([Job("schedule_records", scaler.tell, lambda: _TELL_SECONDS)])
@@ -143,7 +168,7 @@ def _running(
     parts = [acting, asking, telling, reading]
     if keeper is not None:
         parts.append(Jobs([Job("queue_scaling", keeper.run, lambda: tick_seconds)]))
-    return Scaling(scaler, informers, tuple(parts), stop)
+    return tuple(parts)
 
 
 def _desk(options: ControllerOptions, books: Books, present: Present, view: ClusterView, scaler: Scaler) -> GuardDesk:
@@ -156,7 +181,7 @@ def _desk(options: ControllerOptions, books: Books, present: Present, view: Clus
         scarce=lambda: scaler.tally.scarce,
         told_at=scaler.notices.told_at,
         own_namespace=own_namespace() if (SERVICE_ACCOUNT / "namespace").exists() else "",
-        protected_namespaces=options.config.schedule.protected_namespaces,
+        protected_namespaces=lambda: scaler.settings.protected_namespaces,
     )
 
     hours = FreshHours(pull, lambda: books.gather.gathered.where, activity, present.now)

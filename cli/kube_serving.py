@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 WORK_GROUP = f"{OURS}work-group"
 """Annotation that names those that bear one model together."""
 KEPT_ANNOTATIONS = frozenset({f"{OURS}*", f"{THEIRS}*"})
-_GROUPED_KINDS = frozenset({"LeaderWorkerSet", "RayCluster"})
+_GROUPED_KINDS = frozenset({"LeaderWorkerSet", "RayCluster", "RayService"})
 """Workloads whose pods bear one model together."""
 
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 from collectors.device_ids import GPU_DRIVERS, GPU_RESOURCES
 from collectors.kube_owners import DEFAULT_DIMENSIONS, Dimension
-from collectors.setting import BaseModel, ConfigDict, Field
+from collectors.setting import BaseModel, ConfigDict, Field, field_validator
+from collectors.web_address import web_address
 
 
 class _Section(BaseModel):
@@ -59,6 +60,12 @@ class KubernetesSettings(_Section):
     """Namespaces whose GPU processes are the cluster's own daemons."""
     dimensions: tuple[DimensionSettings, ...] = _DEFAULTS
     """What costs are grouped by, from the pods' labels."""
+
+    @field_validator("api_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        such_as = "https://10.0.0.1:443; empty takes the pod's own"
+        return url and web_address(url, such_as=such_as, instead="set kubernetes.token_file")
 
 
 def runs_in_kubernetes(settings: KubernetesSettings, environ: Mapping[str, str]) -> bool:

@@ -24,12 +24,13 @@ def compact(place: LedgerPlace) -> None:
     from ledger.house import Kept, keep_house  # noqa: PLC0415  (polars: --help needs none)
     from ledger.tables import ALL  # noqa: PLC0415
 
-    store, rolled, now = place.open(), place.config.ledger.roll_after_days, datetime.now(UTC)
+    store, now = place.open(), datetime.now(UTC)
+    rolled, closed = place.config.ledger.roll_after_days, place.config.bills.closed_after_days
     done = Kept()
     with progress_bar("tables") as told:
         for number, table in enumerate(ALL):
             told(number, len(ALL))
-            kept = keep_house(store, now=now, roll_after_days=rolled, tables=(table,))
+            kept = keep_house(store, now=now, roll_after_days=rolled, closed_after_days=closed, tables=(table,))
             done = Kept(
                 done.rolled_days + kept.rolled_days,
                 done.compacted_parts + kept.compacted_parts,

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import click
 
-from cli.ledger_place import LedgerPlace, of_ledger
+from cli.ledger_place import LedgerPlace, of_ledger, progress_bar
 from collectors.errors import Misconfigured
 
 
@@ -40,7 +40,8 @@ def explain(place: LedgerPlace, *, hour: str, most: int, as_json: bool, **select
 
     wanted = {name: value for name, value in selected.items() if value is not None}
     try:
-        told = explained(place.open(), _hour(hour), wanted, most)
+        with progress_bar("rows") as done:
+            told = explained(place.open(), _hour(hour), wanted, most, done)
     except (NothingBooked, HoursGone) as error:
         raise click.ClickException(str(error)) from error
     except ValueError as error:

@@ -71,7 +71,7 @@ def _focus(place: LedgerPlace, window: "Window", file: Path, step: str) -> None:
 def _table(place: LedgerPlace, window: "Window", file: Path, name: str) -> None:
     import polars as pl  # noqa: PLC0415  (--help needs none of these)
 
-    from exporters.table_file import write_whole  # noqa: PLC0415
+    from exporters.table_file import write_in_parts  # noqa: PLC0415
     from ledger.tables import ALL, TIME  # noqa: PLC0415
 
     table = next(each for each in ALL if each.name == name)
@@ -89,6 +89,12 @@ def _table(place: LedgerPlace, window: "Window", file: Path, name: str) -> None:
         rows = rows.filter(pl.col("at_utc").is_between(first, end, closed="left"))
     elif "month" in table.schema:
         rows = rows.filter(pl.col("month").is_between(window.start.date().replace(day=1), window.end.date()))
-    write_whole(rows.sort(table.key), file)
+    with progress_bar(f"{table.partition[0]}s" if table.partition else "parts") as told:
+        parts = [rows]
+        if table.partition:
+            by = pl.col(table.partition[0])
+            values = rows.select(by.unique().sort()).collect(engine="streaming").to_series()
+            parts = [rows.filter(by == value) for value in values] or parts
+        write_in_parts([part.sort(table.key) for part in parts], file, told)
     count = "nothing yet" if version is None else f"version {version} of {name}"
     click.echo(f"{file}: {count}")

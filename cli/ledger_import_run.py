@@ -38,6 +38,8 @@ These are estimates, worked out from samples of dcgm-exporter and not measured b
 an upper bound of work; time without samples is missing or unobserved, never idle. Dollars are list prices and not your
 bill. docs/guides/import.md says how each figure is made."""
 
+_MOST_REFUSED = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -120,6 +122,9 @@ def told(done: Imported, sums: EstimateSums, hours: Sequence[datetime]) -> list[
     lines = [f"{done.made} hours imported, {done.known} known before, {done.empty} without a sample ({span})"]
     if done.measured:
         lines.append(f"{done.measured} node-hours left alone: an agent measured them")
+    lines += _refused(done)
+    if not sums.hours and done.refused:
+        return lines
     if not sums.hours:
         return [*lines, "No series of dcgm-exporter in these hours: is it scraped, and is this the right Prometheus?"]
     lines += [
@@ -135,6 +140,12 @@ def told(done: Imported, sums: EstimateSums, hours: Sequence[datetime]) -> list[
         ESTIMATES,
     ]
     return lines
+
+
+def _refused(done: Imported) -> list[str]:
+    lines = [why for _, why in sorted(done.refused.items())]
+    more = len(lines) - _MOST_REFUSED
+    return [*lines[:_MOST_REFUSED], f"and {more} more nodes for the same reason"] if more > 0 else lines
 
 
 def _of_which(gpu_hours: float, what: str) -> str:

@@ -3,14 +3,14 @@
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from cli.ledger_place import LedgerPlace, in_window, of_ledger
+from cli.ledger_place import LedgerPlace, in_window, of_ledger, progress_bar
 from collectors.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -64,14 +64,15 @@ def show(
 ) -> None:
     """Show GPU-hours, energy, dollars and grams by team, workload, run or whatever else the books know.
 
-    `*` marks cost that is list price in part or whole, since no bill has come for it; a dash is "not known". What
-    nobody held, and what belongs to nobody, stands in rows of its own, in brackets, unless it is shared out.
+    `*` marks cost that is list price in part or whole, since no bill has come for it; a dash is "not known", `+` a sum
+    of which a part is not known. What nobody held, and what belongs to nobody, stands in rows of its own, in brackets,
+    unless it is shared out.
 
     \b
     Examples
       wattledger ledger show --by team,workload,run --since 7d
       wattledger ledger show --by namespace --window lastmonth --share-idle proportional --share-cost proportional
-      wattledger ledger show --by label:cost-center --step day --csv > days.csv
+      wattledger ledger show --by label:cost_center --step day --csv > days.csv
       wattledger ledger show --by node --window 2026-11-01T00:00Z,2026-11-08T00:00Z --json
     """  # noqa: D301  (\b is click's mark for text that keeps its lines)
     from ledger.allocate import Metric, Sharing, Spread  # noqa: PLC0415  (polars: --help needs none)
@@ -83,9 +84,16 @@ def show(
         Sharing(idle=_one_of(Spread, share_idle), shared=_one_of(Spread, share_cost), metric=_one_of(Metric, share_by)),
         _STEPS.get(step or ""),
     )
-    rows, versions, sources = _allocated(place, question)
+    with progress_bar("parts") as done:
+        rows, versions, sources = _allocated(place, question, done)
     if form == "json":
-        meta = {"window": window.as_json(), "basis": basis, "sources": sources, "versions": versions}
+        meta = {
+            "window": window.as_json(),
+            "basis": basis,
+            "sources": sources,
+            "versions": versions,
+            "unpriced_ns": int(rows["unpriced_ns"].sum()),
+        }
         click.echo(json.dumps({"meta": meta, "rows": rows.to_dicts()}, default=_plain, indent=2))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -117,7 +125,9 @@ class _Question:
     step: str | None
 
 
-def _allocated(place: LedgerPlace, asked: _Question) -> "tuple[pl.DataFrame, Mapping[str, int | None], Sequence[str]]":
+def _allocated(
+    place: LedgerPlace, asked: _Question, done: Callable[[int, int], None]
+) -> "tuple[pl.DataFrame, Mapping[str, int | None], Sequence[str]]":
     """Rows, versions of the tables, and where the hours are from."""
     import polars as pl  # noqa: PLC0415
 
@@ -133,7 +143,9 @@ def _allocated(place: LedgerPlace, asked: _Question) -> "tuple[pl.DataFrame, Map
     )
     cost, usage = (store.scan(table, versions[table.name]).filter(*within) for table in (COST, USAGE))
     try:
-        rows = allocate(cost, usage, asked.columns, basis=asked.basis, sharing=asked.sharing, step=asked.step)
+        rows = allocate(
+            cost, usage, asked.columns, basis=asked.basis, sharing=asked.sharing, step=asked.step, progress=done
+        )
     except ValueError as error:
         raise Misconfigured(f"--by: {error}".replace("dimension:", _LABEL)) from error
     sources = store.scan(NODE_HOURS).filter(*within).select(pl.col("source").unique().sort()).collect()

@@ -15,13 +15,15 @@ from ledger.allocate import OWN, STEP
 from ledger.carbon import MJ_PER_KWH
 from ledger.prometheus_hours import PROMETHEUS
 from ledger.tables import NANO_PER_USD
+from ledger.unpriced import UNPRICED
 
 if TYPE_CHECKING:
     from controller.api_window import Window
 
 _UG_PER_G = 1_000_000
 ESTIMATE = "*"
-_FIGURES = ("GPU-hours", "active", "kWh", "cost", "of it idle", "shared to it", "kg CO2e")
+INCOMPLETE = "+"
+_FIGURES = ("GPU-hours", "requested", "active", "kWh", "cost", "of it idle", "shared to it", "kg CO2e")
 _POOLS = {
     "idle": "nobody held it",
     "unattributed": "work that no holder explains",
@@ -30,9 +32,13 @@ _POOLS = {
     "host": "CPU and memory of the nodes",
     "shared": "of no node",
 }
+_MEASURED = "measured_ns"
 _SUMMED = (
+    _MEASURED,
     "gpu_ns",
+    UNPRICED,
     "active_ns",
+    "requested_ns",
     "energy_mj",
     "cost_nano_usd",
     "idle_nano_usd",
@@ -58,12 +64,15 @@ def told(
     if rows.is_empty():
         yield f"nothing is booked from {about}"
         return
+    rows = rows.with_columns(_measured().alias(_MEASURED))
     for step in rows.partition_by(STEP, maintain_order=True) if STEP in rows.columns else [rows]:
         title = f"from {step[STEP][0]:%Y-%m-%d %H:%M} UTC" if STEP in rows.columns else about
         yield _table(step, columns, f"{title}{' (simulated)' if SIMULATED in sources else ''}", top)
     estimate = int(rows["estimate_nano_usd"].cast(pl.Int128).sum())
     if estimate:
         yield f"{ESTIMATE} list price, where no bill has come: {_dollars(estimate)} of this"
+    if unpriced := int(rows[UNPRICED].cast(pl.Int128).sum()):
+        yield f"{INCOMPLETE} the cost of {_hours(unpriced)} GPU-hours is not known; it is in no sum"
     own = rows.filter(pl.col("pool") == OWN)
     if own.height and not own.select(pl.any_horizontal(pl.col(name) != "" for name in columns).any()).item():
         yield f"no holder has a {' or '.join(columns).replace('dimension:', '')}: try --by holder"
@@ -71,8 +80,19 @@ def told(
         yield "hours that were made from Prometheus are estimates"
 
 
+def _measured() -> pl.Expr:
+    """Time of which it is known whether a holder worked in it."""
+    held = pl.col("active_ns") + pl.col("idle_ns")
+    return pl.when(pl.col("pool") == OWN).then(held).when(pl.col("pool") != "unobserved").then("gpu_ns").otherwise(0)
+
+
 def _table(rows: pl.DataFrame, columns: Sequence[str], title: str, top: int) -> Table:
-    shown = [figure for figure in _FIGURES if figure != "shared to it" or (rows["spread_nano_usd"] != 0).any()]
+    # who has what was asked for is not told twice: requests differ from what is held where GPUs are shared
+    beside = {
+        "requested": (rows["requested_ns"] != rows["gpu_ns"]).any(),
+        "shared to it": (rows["spread_nano_usd"] != 0).any(),
+    }
+    shown = [figure for figure in _FIGURES if beside.get(figure, True)]
     table = Table(title=title, title_justify="left", show_footer=True)
     total = dict(zip(shown, _figures(_sums(rows), shown), strict=True))
     for place, name in enumerate(columns):
@@ -106,15 +126,18 @@ def _names(row: Mapping[str, Any], columns: Sequence[str]) -> list[str | Text]:
 
 
 def _figures(row: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
-    gpu_ns, active_ns, cost = row["gpu_ns"], row["active_ns"], row["cost_nano_usd"]
+    measured_ns, cost = row[_MEASURED], row["cost_nano_usd"]
     spread = row["spread_nano_usd"] or 0
-    mark = ESTIMATE if row["estimate_nano_usd"] else ""
+    of_holders = row.get("pool", OWN) == OWN
+    lacks = INCOMPLETE if row[UNPRICED] else ""
+    mark = (ESTIMATE if row["estimate_nano_usd"] else "") + lacks
     told = {
-        "GPU-hours": or_absent(lambda ns: f"{ns / NS_PER_HOUR:,.2f}", gpu_ns),
-        "active": f"{100 * (active_ns or 0) / gpu_ns:.0f} %" if gpu_ns and row.get("pool", OWN) == OWN else "-",
+        "GPU-hours": or_absent(_hours, row["gpu_ns"]),
+        "requested": or_absent(_hours, row["requested_ns"]),
+        "active": f"{100 * (row['active_ns'] or 0) / measured_ns:.0f} %" if measured_ns and of_holders else "-",
         "kWh": or_absent(lambda mj: _amount(mj / MJ_PER_KWH), row["energy_mj"]),
         "cost": "-" if cost is None and not spread else f"{_dollars((cost or 0) + spread)}{mark}",
-        "of it idle": or_absent(_dollars, row["idle_nano_usd"]),
+        "of it idle": or_absent(lambda nano: _dollars(nano) + lacks, row["idle_nano_usd"]),
         "shared to it": _dollars(spread),
         "kg CO2e": or_absent(lambda ug: _amount(ug / _UG_PER_G / 1000), row["carbon_ug"]),
     }
@@ -123,6 +146,10 @@ def _figures(row: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
 
 def _amount(value: float) -> str:
     return f"{value:,.2f}" if value >= 1 or value == 0 else f"{value:.4f}"
+
+
+def _hours(ns: int) -> str:
+    return f"{ns / NS_PER_HOUR:,.2f}"
 
 
 def _dollars(nano_usd: int) -> str:

@@ -8,7 +8,7 @@ _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 """mallopt(3)."""
 TABLES_ALLOCATOR = "_RJEM_MALLOC_CONF"
 """Where the allocator of polars reads its settings, once, when it is loaded."""
-KEPT_PAGES = "dirty_decay_ms:10000,muzzy_decay_ms:-1"
+KEPT_PAGES = "dirty_decay_ms:10000,muzzy_decay_ms:0"
 _LARGE_BYTES = 128 << 10
 
 

@@ -40,6 +40,8 @@ def moment_of(at: str | None, zone: str) -> datetime:
     """The moment asked for, else now; a time without an offset is of the zone."""
     from zoneinfo import ZoneInfo  # noqa: PLC0415  (--help needs no zones)
 
+    from controller.time_windows import YEARS  # noqa: PLC0415
+
     if at is None:
         return datetime.now(UTC).astimezone(ZoneInfo(zone))
     try:
@@ -48,4 +50,7 @@ def moment_of(at: str | None, zone: str) -> datetime:
         raise click.BadParameter(
             f"{at!r} is no time: write such as 2026-11-22T18:00:00+01:00", param_hint="--at"
         ) from error
+    if moment.year not in YEARS:
+        said = f"the year {moment.year} is out of reach: write one from {YEARS[0]} to {YEARS[-1]}"
+        raise click.BadParameter(said, param_hint="--at")
     return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))

@@ -47,7 +47,7 @@ def restore(
     everything: bool,
     dry_run: bool,
 ) -> None:
-    """Bring back everything that schedules put down, as it was.
+    """Bring back everything that schedules put down, as it was, and take back what was done to ScaledObjects.
 
     Needs the API server and the objects alone. May be run again at any time, and beside a controller; one whose
     schedules are enabled may put things down again. One line for each object on stdout. Exit status 0: all is back, or
@@ -74,38 +74,45 @@ def restore(
 
 def _restore(api: "KubeApi", config: "Config", namespace: str, wait_seconds: float, *, dry_run: bool) -> bool:
     from collectors.clock import SystemClock  # noqa: PLC0415  (--help needs none of these)
-    from collectors.kube_json import strings  # noqa: PLC0415
     from controller.scaling.bring_back import OF_NO_CONCERN, would  # noqa: PLC0415
+    from controller.scaling.left_down import is_marked  # noqa: PLC0415
     from controller.scaling.one_look import OneLook  # noqa: PLC0415
+    from controller.scaling.queue_mark import MARK  # noqa: PLC0415
+    from controller.scaling.queue_undo import would_undo  # noqa: PLC0415
     from controller.scaling.record import RECORD  # noqa: PLC0415
     from controller.scaling.registry import KINDS  # noqa: PLC0415
 
     clock = SystemClock()
-    looked = OneLook(api, KINDS, clock, namespace).objects(
-        lambda item: RECORD in strings(item, "metadata", "annotations")
-    )
+    looked = OneLook(api, KINDS, clock, namespace).objects(is_marked)
     view, kinds = looked.view, {kind.name: kind for kind in KINDS}
-    marked = sorted((seen for name in kinds for seen in view.objects(name)), key=lambda seen: seen.ref)
+    found = (seen for name in kinds for seen in view.objects(name) if RECORD in seen.annotations)
+    marked = sorted(found, key=lambda seen: seen.ref)
+    made = sorted(
+        (seen for seen in view.objects("ScaledObject") if MARK in seen.annotations), key=lambda seen: seen.ref
+    )
     whole = _tell_unseen(view, namespace)
     if dry_run:
-        ended = [would(seen, kinds[seen.ref.kind], datetime.now(UTC)) for seen in marked]
+        ended = [would(seen, kinds[seen.ref.kind], datetime.now(UTC)) for seen in marked] + list(map(would_undo, made))
         for brought in ended:
             _tell(brought, "would restore" if brought.result == "coming" else "")
         return whole and not view.unreadable and not any(brought.result == "failed" for brought in ended)
-    if marked and config.schedule.enabled:
+    if (marked or made) and config.schedule.enabled:
         click.echo("note: schedule.enabled is true: a controller that runs may put things down again", err=True)
-    ended = _bring_back(api, view, marked, wait_seconds)
+    ended = _bring_back(api, view, marked, made, wait_seconds)
     back = sum(brought.result in OF_NO_CONCERN for brought in ended)
     click.echo(_summary(back, len(ended), len(view.unreadable), whole=whole))
     return whole and not view.unreadable and back == len(ended)
 
 
-def _bring_back(api: "KubeApi", view: "ClusterView", marked: "Sequence[Seen]", wait_seconds: float) -> "list[Brought]":
+def _bring_back(
+    api: "KubeApi", view: "ClusterView", marked: "Sequence[Seen]", made: "Sequence[Seen]", wait_seconds: float
+) -> "list[Brought]":
     import threading  # noqa: PLC0415  (--help needs none of these)
 
     from collectors.clock import SystemClock  # noqa: PLC0415
     from collectors.kube_follow import Backoff  # noqa: PLC0415
     from controller.scaling.bring_back import BringBack, Server  # noqa: PLC0415
+    from controller.scaling.queue_undo import TakeBack  # noqa: PLC0415
     from controller.scaling.rate import TokenBucket  # noqa: PLC0415
     from controller.scaling.registry import KINDS  # noqa: PLC0415
     from controller.scaling.writer import Pace, Writer  # noqa: PLC0415
@@ -114,7 +121,8 @@ def _bring_back(api: "KubeApi", view: "ClusterView", marked: "Sequence[Seen]", w
     pace = Pace(clock, threading.Event(), TokenBucket(_RESTORES_PER_SECOND), Backoff())
     writer = Writer(api, view.served, pace, _Unasked())
     server = Server(api, {kind.name: kind for kind in KINDS}, view.served, writer)
-    return BringBack(server, clock, lambda: datetime.now(UTC), wait_seconds).run(marked, _tell)
+    ended = BringBack(server, clock, lambda: datetime.now(UTC), wait_seconds).run(marked, _tell)
+    return ended + TakeBack(server, writer, clock).run(made, _tell)
 
 
 class _Unasked:

@@ -106,6 +106,8 @@ def _of(row: Row) -> Iterator[str]:
         yield f"{report.step.action}: {report.step.why}"
     elif report.step.action in {"restore", "raise", "await", "finish", "give_way"}:
         yield f"{report.step.action} of {report.ref}: {report.step.why}"
+    if report.wish.wished == "none" and report.wish.policy:
+        yield f"nothing is wished: {report.wish.why}"
     at = "" if row.down_at is None else f" at {_moment(row.down_at, ZoneInfo(row.zone))}"
     for each in row.refusals:
         yield f"would stay up{at}, {each.guard}: {each.why}"

@@ -12,6 +12,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from collectors.errors import Misconfigured, Unavailable
+from collectors.web_address import masked, web_address
 from exporters.state import NodeState
 
 _TIMEOUT_SECONDS = 5.0
@@ -46,10 +47,10 @@ class StateClient:
             raise self._unreachable(error) from error
 
     def _headers(self) -> dict[str, str]:
-        if urlsplit(self.url).scheme not in {"http", "https"}:
-            raise Misconfigured(
-                f"--url {self.url}: found no http:// or https:// in front, such as http://127.0.0.1:9477"
-            )
+        try:
+            web_address(self.url, such_as="http://127.0.0.1:9477", instead="give --token-file")
+        except ValueError as error:
+            raise Misconfigured(f"--url {masked(self.url)}: {error}") from error
         if self.token_file is None:
             return {}
         try:

@@ -1,9 +1,10 @@
 """Who the agents are: a list, and what the API server tells of their pods."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import quote
 
+from collectors.errors import SourceError
 from collectors.journal_pull import AgentAddress
 from collectors.kube_api import KubeApi, Resource
 from collectors.kube_json import JsonObject, text
@@ -50,20 +51,34 @@ class PodAgents:
         return AgentAddress(f"{self.search.scheme}://{host}:{self.search.port}", node)
 
 
-@dataclass(frozen=True, slots=True)
 class KnownAgents:
-    """All of them together."""
+    """All of them together.
 
-    listed: Sequence[AgentAddress] = ()
-    found: Callable[[], Sequence[AgentAddress]] | None = field(default=None)
-    """Asks who else there is; ``None``: nobody is asked."""
+    Args:
+        listed: those that the configuration names.
+        found: asks who else there is; ``None``: nobody is asked.
+    """
+
+    def __init__(
+        self, listed: Sequence[AgentAddress] = (), found: Callable[[], Sequence[AgentAddress]] | None = None
+    ) -> None:
+        self._listed = {each.url: each for each in listed}
+        self._ask = found
+        self._found: Sequence[AgentAddress] = ()
+        self.failure: SourceError | None = None
+        """Why nobody could tell who else there is, when the addresses were asked for last; ``None``: all are told."""
 
     def addresses(self) -> Sequence[AgentAddress]:
-        """The list first; an address stands once.
+        """The list first; an address stands once. While nobody tells who else there is, those told last stay.
 
         Raises:
-            SourceError: it cannot be told who else there is.
+            SourceError: it cannot be told who there is, and none is known.
         """
-        found = () if self.found is None else self.found()
-        listed = {each.url: each for each in self.listed}
-        return [*listed.values(), *(each for each in found if each.url not in listed)]
+        self.failure = None
+        try:
+            self._found = () if self._ask is None else self._ask()
+        except SourceError as error:
+            if not self._listed and not self._found:
+                raise
+            self.failure = error
+        return [*self._listed.values(), *(each for each in self._found if each.url not in self._listed)]

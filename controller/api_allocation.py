@@ -13,7 +13,9 @@ from typing import Any, Final, cast
 import polars as pl
 
 from controller.api_window import DAY, HOUR, WEEK, BadQuestion, Parameters, Window
-from ledger.allocate import DIMENSION, GROUPS, OWN, STEP, Basis, Metric, Sharing, Spread, allocate
+from ledger.allocate import GROUPS, OWN, STEP, Basis, Metric, Sharing, Spread, allocate
+from ledger.dimension_names import ALLOWED, DIMENSION, is_dimension
+from ledger.dimensions import dimension_value
 from ledger.store import Store
 from ledger.tables import COST, HOLDER, NANO_PER_USD, USAGE
 
@@ -47,8 +49,10 @@ _EXACT: Final = (
     "cost_nano_usd",
     "spread_nano_usd",
     "idle_nano_usd",
+    "unmeasured_nano_usd",
     "estimate_nano_usd",
     "gpu_ns",
+    "unpriced_ns",
     "active_ns",
     "idle_ns",
     "requested_ns",
@@ -113,6 +117,7 @@ def answer(store: Store, question: AllocationQuestion) -> dict[str, Any]:
     rows = allocate(
         cost, usage, question.by, basis=question.basis, sharing=question.sharing, step=question.step
     ).collect(engine="streaming")
+    sources = usage.select(pl.col("source").unique().sort()).collect(engine="streaming")["source"]
     sets = _sets(rows.head(question.limit), question)
     return {
         "code": 200,
@@ -122,6 +127,8 @@ def answer(store: Store, question: AllocationQuestion) -> dict[str, Any]:
             "window": question.window.as_json(),
             "basis": question.basis,
             "versions": versions,
+            "sources": sources.to_list(),
+            "unpriced_ns": str(int(rows["unpriced_ns"].sum())),
             "truncated": rows.height > question.limit,
         },
     }
@@ -149,8 +156,9 @@ def _unlike(name: str, taken: Collection[str]) -> str:
 
 def _allocation(name: str, row: Mapping[str, Any], question: AllocationQuestion, span: Window) -> dict[str, Any]:
     cost, idle, spread = (row[key] for key in ("cost_nano_usd", "idle_nano_usd", "spread_nano_usd"))
-    total = None if cost is None else cost + (spread or 0)
-    working = None if not cost else (cost - (idle or 0)) / cost
+    total = None if cost is None and not spread else (cost or 0) + spread
+    measured = (cost or 0) - (row["unmeasured_nano_usd"] or 0)
+    working = (measured - (idle or 0)) / measured if measured else None
     return {
         "name": name,
         "properties": {column: row[column] for column in question.by} | {"pool": row["pool"]},
@@ -159,10 +167,12 @@ def _allocation(name: str, row: Mapping[str, Any], question: AllocationQuestion,
         "end": span.as_json()["end"],
         "minutes": (span.end - span.start) / timedelta(minutes=1),
         "gpuHours": _ratio(row["gpu_ns"], _NS_PER_HOUR),
+        "gpuUnpricedHours": _ratio(row["unpriced_ns"], _NS_PER_HOUR),
         "gpuActiveHours": _ratio(row["active_ns"], _NS_PER_HOUR),
         "gpuRequestedHours": _ratio(row["requested_ns"], _NS_PER_HOUR),
         "gpuCost": _ratio(cost, NANO_PER_USD),
         "gpuCostIdle": _ratio(idle, NANO_PER_USD),
+        "gpuCostUnmeasured": _ratio(row["unmeasured_nano_usd"], NANO_PER_USD),
         "cpuCost": 0.0,
         "ramCost": 0.0,
         "pvCost": 0.0,
@@ -217,9 +227,9 @@ def _column(parameter: str, name: str) -> str:
     if name.startswith("label:"):
         name = DIMENSION + name.removeprefix("label:")
     name = ALIASES.get(name, name)
-    if name not in GROUPS and not (name.startswith(DIMENSION) and len(name) > len(DIMENSION)):
-        known = ", ".join([*sorted(GROUPS), *ALIASES, "label:NAME"])
-        raise BadQuestion(f"{parameter}: found {name!r}, allowed: {known}")
+    if name not in GROUPS and not is_dimension(name):
+        known = ", ".join([*sorted(GROUPS), *ALIASES, ALLOWED])
+        raise BadQuestion(f"{parameter}: found {name!r}, allowed: {known}".replace(DIMENSION, "label:"))
     return name
 
 
@@ -231,7 +241,10 @@ def _filters(given: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         name, colon, values = said.removeprefix(prefix).partition(":")
         if not colon or not name:
             raise BadQuestion(f"filter: found {said!r}, allowed: COLUMN:VALUE or COLUMN:VALUE,VALUE")
-        filters[_column("filter", prefix + name)] = tuple(values.split(","))
+        column = _column("filter", prefix + name)
+        if column in filters:
+            raise BadQuestion(f"filter: {prefix + name} is given twice; give it once, its values with commas")
+        filters[column] = tuple(values.split(","))
     return filters
 
 
@@ -240,7 +253,4 @@ def _conditions(filters: Mapping[str, tuple[str, ...]]) -> list[pl.Expr]:
 
 
 def _values(name: str) -> pl.Expr:
-    if name.startswith(DIMENSION):
-        path = "$." + name.removeprefix(DIMENSION)
-        return pl.col("dimensions").replace("", "{}").str.json_path_match(path).fill_null("")
-    return pl.col(name)
+    return dimension_value(name) if name.startswith(DIMENSION) else pl.col(name)

@@ -8,13 +8,15 @@ from typing import Any, Final
 
 import polars as pl
 
+from collectors.price_list import load
 from controller.api_window import HOUR, BadQuestion, Parameters, Window, rfc3339
 from ledger.audit import RESULTS, Asked
 from ledger.audit import read as read_audit
+from ledger.bill_witness import gpu_types
 from ledger.store import Store
-from ledger.tables import AUDIT, BILLS, CHARGES, COST, NODE_HOURS, PRICES, Table
-from ledger.variance import billed_not_observed, observed_not_billed, variance
-from ledger.verify import verify
+from ledger.tables import AUDIT, BILLS, CHARGES, COST, INSTANCE_TYPES, NODE_HOURS, PRICES, Table
+from ledger.variance import billed_not_observed, billed_without_node, observed_not_billed, variance
+from ledger.verify import pending_hours, verify
 from ledger.verify_law import LAWS
 
 HOURS_PARAMETERS: Final = ("window", "node", "state", "limit")
@@ -24,7 +26,7 @@ VERIFY_PARAMETERS: Final = ("window",)
 AUDIT_PARAMETERS: Final = ("window", "cluster", "kind", "namespace", "name", "action", "result", "limit")
 AUDIT_RESULTS: Final = ("", *RESULTS)
 _STATES: Final = ("", "final", "provisional")
-_MOST_ROWS: Final = 100_000
+MOST_ROWS: Final = 100_000
 _MOST_BREAKS: Final = 1000
 Json = dict[str, Any]
 
@@ -37,7 +39,7 @@ def hours(store: Store, query: str, now: datetime) -> Json:
         StoreError: the table cannot be read.
     """
     given = Parameters(query, HOURS_PARAMETERS)
-    window, limit = given.window(now, "24h"), given.number("limit", 1000, _MOST_ROWS)
+    window, limit = given.window(now, "24h"), given.number("limit", 1000, MOST_ROWS)
     node, state = given.text("node"), given.choice("state", _STATES, "")
     version, rows = _pinned(store, NODE_HOURS)
     wanted = rows.filter(_within(window))
@@ -54,14 +56,14 @@ def prices(store: Store, query: str, now: datetime) -> Json:
     del now
     given = Parameters(query, PRICES_PARAMETERS)
     version, rows = _pinned(store, PRICES)
-    return _report("prices", rows.sort("price_id"), given.number("limit", 1000, _MOST_ROWS), {PRICES.name: version})
+    return _report("prices", rows.sort("price_id"), given.number("limit", 1000, MOST_ROWS), {PRICES.name: version})
 
 
 def variances(store: Store, query: str, now: datetime) -> Json:
     """List price against the bill, and what only one of the two knows; raises as :func:`hours`."""
     given = Parameters(query, VARIANCE_PARAMETERS)
-    window, limit = given.window(now, "lastmonth"), given.number("limit", 10_000, _MOST_ROWS)
-    tables = (COST, CHARGES, NODE_HOURS, BILLS)
+    window, limit = given.window(now, "lastmonth"), given.number("limit", 10_000, MOST_ROWS)
+    tables = (COST, CHARGES, NODE_HOURS, BILLS, INSTANCE_TYPES)
     pinned = {table.name: _pinned(store, table) for table in tables}
     cost, nodes = (pinned[table.name][1].filter(_within(window)) for table in (COST, NODE_HOURS))
     lines = pinned[CHARGES.name][1].filter(
@@ -69,13 +71,16 @@ def variances(store: Store, query: str, now: datetime) -> Json:
     )
     versions = {name: version for name, (version, _) in pinned.items()}
     report = _report("variance", variance(cost, lines, nodes), limit, versions, window)
+    types = gpu_types(load(), pinned[INSTANCE_TYPES.name][1].collect())
+    within = lines.filter(pl.col("period_end") > pl.lit(window.start))
     unmatched = {
         "billed_not_observed": billed_not_observed(cost, nodes),
+        "billed_without_node": billed_without_node(within, pinned[NODE_HOURS.name][1], types),
         "observed_not_billed": observed_not_billed(cost, pinned[BILLS.name][1]),
     }
     for name, frame in unmatched.items():
         rows = frame.head(limit + 1).collect(engine="streaming")
-        report[name] = [_plain(row) for row in rows.head(limit).iter_rows(named=True)]
+        report[name] = [plain(row) for row in rows.head(limit).iter_rows(named=True)]
         report["meta"]["truncated"] |= rows.height > limit
     return report
 
@@ -88,7 +93,8 @@ def verified(store: Store, query: str, now: datetime) -> Json:
     return {
         "holds": not found,
         "laws": [{"law": law.name, "says": law.says} for law in LAWS],
-        "breaks": [_plain(asdict(each)) for each in found],
+        "breaks": [plain(asdict(each)) for each in found],
+        "pending": [rfc3339(hour) for hour in pending_hours(store) if window.start <= hour < window.end],
         "meta": {
             "window": window.as_json(),
             "versions": dict(looked[-1]),
@@ -101,7 +107,7 @@ def verified(store: Store, query: str, now: datetime) -> Json:
 def audit(store: Store, query: str, now: datetime) -> Json:
     """What was done to the cluster in a window, the last first; raises as :func:`hours`."""
     given = Parameters(query, AUDIT_PARAMETERS)
-    window, limit = given.window(now, "7d"), given.number("limit", 1000, _MOST_ROWS)
+    window, limit = given.window(now, "7d"), given.number("limit", 1000, MOST_ROWS)
     result, version = given.choice("result", AUDIT_RESULTS, ""), store.version(AUDIT)
     asked = Asked(
         window.start,
@@ -137,10 +143,10 @@ def _report(
     meta: Json = {"versions": dict(pinned), "truncated": rows.height > limit}
     if window is not None:
         meta["window"] = window.as_json()
-    return {name: [_plain(row) for row in rows.head(limit).iter_rows(named=True)], "meta": meta}
+    return {name: [plain(row) for row in rows.head(limit).iter_rows(named=True)], "meta": meta}
 
 
-def _plain(row: Mapping[str, Any]) -> Json:
+def plain(row: Mapping[str, Any]) -> Json:
     """JSON values: times by RFC 3339, amounts as text where they may pass what JSON's numbers hold exactly."""
     return {name: _value(name, value) for name, value in row.items()}
 

@@ -15,6 +15,8 @@ DAY: Final = timedelta(days=1)
 WEEK: Final = timedelta(days=7)
 _UNITS: Final[Mapping[str, timedelta]] = {"h": HOUR, "d": DAY, "w": WEEK}
 _MOST_DAYS: Final = 3660
+_YEARS: Final = range(1970, 9999)
+"""Of bounds: no books are older, and an hour is added to the later one."""
 _SHIFTED = re.compile(r"(?P<count>[1-9]\d{0,4})(?P<unit>[hdw])")
 WINDOW_FORM: Final = (
     "24h, 7d or 2w (today and the days before it), today, yesterday, week, lastweek (from Monday), month, lastmonth, "
@@ -144,6 +146,8 @@ def _bounds(said: str) -> Window | None:
     moments = [_moment(part) for part in (start, end)] if comma else []
     if len(moments) != 2 or moments[0] is None or moments[1] is None:  # noqa: PLR2004  (start and end)
         return None
+    if any(moment.year not in _YEARS for moment in moments if moment):
+        raise BadQuestion(f"window: found {said[:80]!r}, allowed: years from {_YEARS[0]} to {_YEARS[-1]}")
     return Window(moments[0].replace(minute=0, second=0, microsecond=0), _up(moments[1]))
 
 

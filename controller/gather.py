@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, cast
 
+from collectors.errors import SourceError, Unavailable
 from collectors.journal_pull import AgentAddress, Journal, JournalPull, Silent
 from collectors.kube_json import JsonObject, child
 from controller.present import Present
@@ -53,11 +54,16 @@ class Agents(Protocol):
         """
         ...
 
+    @property
+    def failure(self) -> SourceError | None:
+        """Why some may lack among the addresses that were told last; ``None``: they are all."""
+        ...
+
 
 class Booker(Protocol):
     """Books agents' hours."""
 
-    def book(self, hours: Sequence[AgentHour], now: datetime) -> object:
+    def book(self, hours: Sequence[AgentHour], now: datetime) -> Mapping[str, str] | None:
         """Book them; the same hours again change nothing.
 
         Raises:
@@ -155,7 +161,8 @@ class Gather:
         """Pull every agent and book what came.
 
         Raises:
-            SourceError: it is not known who the agents are, or none could be asked.
+            SourceError: it is not known who the agents are, or none could be asked. Where those that are known were
+                asked and others may be missing, what came is booked all the same.
             StoreError: nothing can be booked.
         """
         addresses = self._agents.addresses()
@@ -179,6 +186,10 @@ class Gather:
         where = {node: each for node, each in {**self.gathered.where, **this.where}.items() if each in told}
         self.gathered = Gathered(len(this.came), this.silent, this.refused, last, where)
         self._tell([*(f"agent {url} {why}" for url, why in this.silent.items()), *this.refused.values()])
+        if failure := self._agents.failure:
+            raise Unavailable(
+                f"{len(addresses)} known agents were pulled, new ones are not found: {failure}"
+            ) from failure
 
     def push(self, node: str, documents: Sequence[JsonObject]) -> Mapping[str, str]:
         """Book hours that an agent sent; returns those refused, as :attr:`Gathered.refused` has them.
@@ -190,7 +201,7 @@ class Gather:
         self._present.observe(documents)
         hours = list(self._read(node, documents, this))
         with self._lock:
-            self._booker.book(hours, self._present.now())
+            this.refused |= self._booker.book(hours, self._present.now()) or {}
         self._tell([*this.refused.values()])
         return this.refused
 
@@ -211,8 +222,8 @@ class Gather:
             elif len(this.refused) == refused:
                 this.marks[answer.node] = self._mark(answer, known.get(answer.node))
             if len(waiting) >= HOURS_AT_ONCE:
-                self._flush(waiting)
-        self._flush(waiting)
+                self._flush(waiting, this)
+        self._flush(waiting, this)
 
     def _mark(self, journal: Journal, former: Mark | None) -> Mark:
         booted = _booted(journal)
@@ -220,9 +231,9 @@ class Gather:
             booted = former.booted_s
         return Mark(journal.change, booted, self._present.now().toordinal(), journal.address.url)
 
-    def _flush(self, waiting: list[AgentHour]) -> None:
+    def _flush(self, waiting: list[AgentHour], this: _Round) -> None:
         if waiting:
-            self._booker.book(waiting, self._present.now())
+            this.refused |= self._booker.book(waiting, self._present.now()) or {}
             waiting.clear()
 
     def _read(self, node: str, documents: Iterable[JsonObject], this: _Round) -> Iterator[AgentHour]:

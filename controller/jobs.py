@@ -91,21 +91,22 @@ class Jobs:
         if self._scheduler.running and name in self._jobs:
             self._scheduler.modify_job(name, next_run_time=self._now())
 
-    def run_once(self, name: str) -> None:
-        """Run a job here and now, and note how it went."""
+    def run_once(self, name: str) -> bool:
+        """Run a job here and now, and note how it went; whether it succeeded."""
         began = time.perf_counter()
         error = ""
         try:
             self._jobs[name].run()
         except self._fatal as failure:
             self._on_fatal(failure)
-            return
+            return False
         except Exception as failure:  # noqa: BLE001  (a job that fails must leave the others alone)
             error = " ".join(str(failure).split()) or type(failure).__name__
             self._tell_once(name, error, failure)
         self._note(name, time.perf_counter() - began, error)
         if not error:
             self._after(name)
+        return not error
 
     def end(self) -> None:
         """Start no job any more and wait for the one that runs."""

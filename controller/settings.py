@@ -2,9 +2,9 @@
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from collectors.setting import BaseModel, ConfigDict, Field, field_validator, model_validator
+from collectors.web_address import web_address
 from exporters.server_settings import ServerSettings
 
 AgentUrl = Annotated[str, Field(min_length=1)]
@@ -55,9 +55,11 @@ class AgentsSettings(_Section):
     @classmethod
     def _are_addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-                raise ValueError(f"{url!r} is no address; allowed: http://HOST:PORT or https://HOST:PORT")
+            web_address(
+                url,
+                such_as=f"http://node-1:9477 instead of {url!r}",
+                instead="set controller.agents.token_file to the agents' own",
+            )
         if len(set(urls)) < len(urls):
             raise ValueError("an agent stands twice; keep one")
         return urls

@@ -9,12 +9,13 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
+from collectors.cost_explorer import Spent
 from collectors.kube_json import JsonObject, children, text
-from controller import api_allocation, api_reports
+from controller import api_allocation, api_reports, api_savings
 from controller.api_ask import Busy, Worker
 from controller.api_reports import Json
 from controller.api_window import BadQuestion, Parameters, rfc3339
-from controller.budget_report import as_json, budget_states
+from controller.budget_report import READ, as_json, budget_states
 from controller.gather import Gather
 from controller.openapi import document
 from controller.present import Present
@@ -25,7 +26,6 @@ from exporters.http_secrets import Token
 from ledger.budget_settings import BudgetSettings
 from ledger.store import Store
 from ledger.store_errors import StoreError
-from ledger.tables import COST
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ wattledger controller
 /readyz                  the books can be read
 """
 _MOST_PUSHED_BYTES: Final = 64 << 20
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class ControllerSite(Routes):
             ),
             f"{API}/verify": self._asked(lambda query: api_reports.verified(inside.store, query, inside.present.now())),
             f"{API}/audit": self._asked(lambda query: api_reports.audit(inside.store, query, inside.present.now())),
+            f"{API}/savings": self._asked(lambda query: api_savings.savings(inside.store, query, inside.present.now())),
             f"{API}/quotas": self._told(lambda: quotas_as_json(inside.stand().quotas)),
             f"{API}/agents": self._told(self._agents),
             f"{API}/status": self._told(self._status),
@@ -100,13 +102,22 @@ class ControllerSite(Routes):
         """Only hours are taken, and only from those who may push."""
         if urlsplit(target).path != HOURS:
             return say(HTTPStatus.METHOD_NOT_ALLOWED, f"method not allowed; POST goes to {HOURS}", Allow="GET, HEAD")
-        if self._doors.push is None:
-            if self._doors.push_open:
+        return self._stranger(headers) or _by_a_browser(headers)
+
+    def _stranger(self, headers: Mapping[str, str]) -> Answer | None:
+        if self._doors.push is not None:
+            if self._doors.push.allows(headers.get("Authorization", "")):
                 return None
+            return _error(HTTPStatus.UNAUTHORIZED, "the token of controller.push_token_file is needed")
+        if not self._doors.push_open:
             return _error(HTTPStatus.FORBIDDEN, "nobody may push here: set controller.push_token_file")
-        if self._doors.push.allows(headers.get("Authorization", "")):
+        if _is_loopback(headers.get("Host", "")):
             return None
-        return _error(HTTPStatus.UNAUTHORIZED, "the token of controller.push_token_file is needed")
+        return _error(
+            HTTPStatus.FORBIDDEN,
+            "this machine alone may push here, by the host 127.0.0.1, ::1 or localhost; for others set "
+            "controller.push_token_file",
+        )
 
     def post(self, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Hours of an agent that ends, as `/v1/hours` of the agent has them."""
@@ -160,9 +171,9 @@ class ControllerSite(Routes):
 
     def _budgets(self, query: str) -> Json:
         Parameters(query, ())
-        pinned = self._inside.store.version(COST)
+        pinned = api_reports.versions(self._inside.store, *READ)
         states = budget_states(self._inside.store, self._inside.budgets, self._inside.present.now(), pinned)
-        return {"budgets": [as_json(state) for state in states], "meta": {"versions": {COST.name: pinned}}}
+        return {"budgets": [as_json(state) for state in states], "meta": {"versions": pinned}}
 
     def _agents(self) -> Json:
         gathered = self._inside.gather.gathered
@@ -188,8 +199,11 @@ class ControllerSite(Routes):
             "last_closed": None if facts is None or facts.last_closed is None else rfc3339(facts.last_closed),
             "provisional_node_hours": None if facts is None else facts.provisional,
             "bills_refused": {} if facts is None else dict(facts.bills_refused),
+            "bills_waiting": list(standing.bills_waiting or ()),
+            "prices_refused": list(standing.prices_refused or ()),
             "versions": {} if facts is None else dict(facts.versions),
             "jobs": jobs,
+            "cost_explorer": None if standing.cost_explorer is None else _spent(standing.cost_explorer),
         }
 
     def _ready(self) -> tuple[bool, str]:
@@ -197,6 +211,28 @@ class ControllerSite(Routes):
         if standing.facts is None:
             return False, "the books were not read yet"
         return True, "leads" if standing.leads else "stands by"
+
+
+def _by_a_browser(headers: Mapping[str, str]) -> Answer | None:
+    """What a web page can send without being asked: a browser tells the page's origin, and needs leave to send JSON."""
+    if headers.get("Origin"):
+        return _error(HTTPStatus.FORBIDDEN, "hours are taken from agents, not from web pages: send no Origin")
+    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        return _error(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the hours with Content-Type: application/json")
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a request was sent to this machine by its own name; another name may have been pointed at it."""
+    try:
+        return not host or urlsplit(f"//{host}").hostname in _LOOPBACK
+    except ValueError:
+        return False
+
+
+def _spent(spent: Spent) -> Json:
+    nano_usd = int(spent.cost_usd.scaleb(9))
+    return {"requests": spent.requests, "allowed": spent.most, "cost_nano_usd": str(nano_usd)}
 
 
 def _json(value: Mapping[str, Any] | Sequence[Any], headers: Mapping[str, str]) -> Answer:

@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 import polars as pl
 
+from collectors.cost_explorer import Spent
 from controller.budget_report import budget_states
 from controller.gather import Gathered
 from controller.jobs import JobHealth
@@ -21,11 +24,14 @@ from ledger.booking_units import FINAL
 from ledger.budget_settings import BudgetSettings
 from ledger.budgets import BudgetState
 from ledger.store import Store
-from ledger.tables import ALL, BILLS, NODE_HOURS
+from ledger.store_errors import NewerTable
+from ledger.tables import ALL, BILLS, COST, NODE_HOURS, USAGE, Table
 from ledger.verify import verify
 from ledger.verify_law import LAWS
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 _MOST_LINES = 10
@@ -46,9 +52,9 @@ class BooksFacts:
     bills_refused: Mapping[str, str] = field(default_factory=dict[str, str])
     """Bill to why it was refused."""
     costs: Mapping[tuple[str, ...], int] = field(default_factory=dict[tuple[str, ...], int])
-    """Basis, window, team and workload to nano-dollars."""
+    """Basis, window, team and workload to nano-dollars; none where the table is of a newer version."""
     variances: Mapping[tuple[str, ...], int] = field(default_factory=dict[tuple[str, ...], int])
-    """Window and reason to nano-dollars."""
+    """Window and reason to nano-dollars; likewise."""
     budgets: tuple[BudgetState, ...] = ()
 
 
@@ -64,10 +70,16 @@ class Standing:
     simulated: bool
     facts: BooksFacts | None
     breaks: Mapping[str, int] | None
-    """Law to how often it is broken in the last closed day; ``None``: not looked at yet."""
+    """Law to how often it is broken in the last closed day; ``None``: not looked at yet, or nothing is booked there."""
     quotas: QuotaFacts | None
     gathered: Gathered
     jobs: Mapping[str, JobHealth]
+    prices_refused: tuple[str, ...] | None = None
+    """Prices of the cloud's list that cannot be; ``None``: none were read by this process."""
+    bills_waiting: tuple[str, ...] | None = None
+    """Deliveries of bills that are not all there; ``None``: this process has not looked."""
+    cost_explorer: Spent | None = None
+    """``None``: it is not asked."""
 
 
 Stand = Callable[[], Standing]
@@ -97,28 +109,65 @@ class Lookout:
             found = [each for each in found if each in again]
         for each in found[:_MOST_LINES]:
             _log.error("the books break a law: %s", each)
+        if not found and not self._booked(today - _DAY):
+            self.breaks = None
+            return
         counted = Counter(each.law for each in found)
         self.breaks = {law.name: counted[law.name] for law in LAWS}
+
+    def _booked(self, day: datetime) -> bool:
+        rows = (self.store.scan(table).filter(pl.col("day") == day.date()) for table in (NODE_HOURS, USAGE, COST))
+        return any(each.head(1).collect().height for each in rows)
 
     def run(self) -> None:
         """Look.
 
         Raises:
+            NewerTable: a table is of a newer version; what does not need it is seen.
             StoreError: a table cannot be read; what was seen before stays.
         """
+        newer = _Newer()
         now = self.present.now()
         refused = self.store.scan(BILLS).filter(pl.col("state") == "refused").select("bill_id", "reason").collect()
         last_closed, provisional = _closed(self.store, now)
+        versions: dict[str, int | None] = {}
+        for table in ALL:
+            versions |= newer.or_else(partial(_version, self.store, table), dict[str, int | None]())
         self.facts = BooksFacts(
             looked_at=now,
-            versions={table.name: self.store.version(table) for table in ALL},
+            versions=versions,
             last_closed=last_closed,
             provisional=provisional,
             bills_refused={str(bill): str(reason) for bill, reason in refused.iter_rows()},
-            costs=ledger_costs(self.store, now, self.series_cap),
-            variances=variances(self.store, now),
-            budgets=budget_states(self.store, self.budgets, now),
+            costs=newer.or_else(lambda: ledger_costs(self.store, now, self.series_cap), {}),
+            variances=newer.or_else(lambda: variances(self.store, now), {}),
+            budgets=newer.or_else(lambda: budget_states(self.store, self.budgets, now), ()),
         )
+        newer.tell()
+
+
+def _version(store: Store, table: Table) -> dict[str, int | None]:
+    return {table.name: store.version(table)}
+
+
+class _Newer:
+    """Reads what can be read beside tables of a newer version."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, None] = {}
+
+    def or_else(self, read: Callable[[], T], nothing: T) -> T:
+        """What is read, or nothing of it."""
+        try:
+            return read()
+        except NewerTable as error:
+            self._found[str(error)] = None
+            return nothing
+
+    def tell(self) -> None:
+        """Raise one error that names each of the tables, if there is any."""
+        if self._found:
+            raise NewerTable("; ".join(self._found))
 
 
 def _closed(store: Store, now: datetime) -> tuple[datetime | None, int]:

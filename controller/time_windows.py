@@ -4,15 +4,15 @@ A spec is one or more windows, separated by commas or semicolons; a moment is in
 
     Mon-Fri 07:30-20:30 Europe/Berlin     weekly; days may wrap (Fri-Mon), may be one (Sat), or left out (every day)
     Mon-Fri 20:00-07:00 Europe/Berlin     over midnight: the days name where it begins; the last ends on Saturday
-    Sat-Sun UTC                           whole days
+    Sat-Sun UTC                           whole days; a single one, before others with times, is followed by a ;
     2026-12-25 Europe/Berlin              a date
     2026-12-24..2026-12-26                dates, the last one included
     2026-12-24T18:00:00+01:00-2026-12-27T07:00:00+01:00    a period between two moments; / may stand for its -
     always, never    (also true, false)
 
 A window holds from its first minute to before its last (half open). Weekly windows and dates are read off the wall
-clock of their zone: where the clock skips an hour, that hour is in no window; where it repeats one, both are. A window
-without a zone takes the one given with the spec.
+clock of their zone: where the clock skips an hour, that hour is in no window; where it repeats one, a window that began
+or ended in the first has done so for good. A window without a zone takes the one given with the spec.
 
 kube-downscaler writes the same in the main; what it means otherwise is the reading ``downscaler``: a window over
 midnight has the end and the begin of each day that it names (`Mon-Fri 20:00-07:00` then has Monday before 07:00 and not
@@ -31,12 +31,19 @@ EVERY_DAY = frozenset(range(len(WEEKDAYS)))
 _DAY_NAMES = {name.lower(): number for number, name in enumerate(WEEKDAYS)}
 _TOKEN = re.compile(r"\S+")
 _TIME_RANGE = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})", re.ASCII)
+_LISTED_DAY = re.compile(r"(?<![^,])\s*(?P<day>[A-Za-z]+)\s*,(?=\s*(?P<next>[A-Za-z]+)(?:-[A-Za-z]+)?\s+\d)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})"
 _PERIOD = re.compile(rf"({_MOMENT})\s*[-/]\s*({_MOMENT})", re.ASCII)
+_UNPAIRED = re.compile(
+    r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?)(Z|[+-]\d{2}:?\d{2}(?!-\d{2}-\d{2}T))?", re.ASCII
+)
+"""A moment, with its offset or without; what follows it may be a year."""
 _HOURS, _MINUTES = 24, 59
 YEARS = range(1970, 3000)
 _MOST_WINDOWS = 100
+_LONGEST_ZONE = 100
+"""No zone has a name so long, and cut off it is none either; each slash in one is a folder that is looked into."""
 _WORDS = {"always": True, "true": True, "never": False, "false": False}
 
 Reading = Literal["own", "downscaler"]
@@ -65,6 +72,7 @@ def parse(spec: str, zone: str = "UTC", reading: Reading = "own") -> Windows:
         SpecRefused: it is not understood, or ``zone`` is no zone.
     """
     default = known_zone(zone)
+    _refuse_lists_of_days(spec)
     windows = [window for begin, text in _split(spec) for window in _windows(spec, begin, text, default, reading)]
     if not windows:
         raise SpecRefused(
@@ -84,6 +92,18 @@ def known_zone(name: str) -> ZoneInfo:
     return _zone(name, name, 0, len(name))
 
 
+def _refuse_lists_of_days(spec: str) -> None:
+    """`Mon,Wed 20:00-07:00` would be all of Monday, and most who write it mean Monday's night."""
+    for part in spec.split(";"):
+        for match in _LISTED_DAY.finditer(part):
+            if match["day"].lower() in _DAY_NAMES and match["next"].lower() in _DAY_NAMES:
+                day = match["day"]
+                why = (
+                    f"{day!r} may be the whole day, or have the times that follow: write them with each day, or {day};"
+                )
+                _refuse(spec, spec.index(part) + match.start("day"), day, why)
+
+
 def _split(spec: str) -> Iterator[tuple[int, str]]:
     begin = 0
     for part in re.split("([,;])", spec):
@@ -97,6 +117,8 @@ def _windows(spec: str, at: int, text: str, default: ZoneInfo, reading: Reading)
         return (Always(_WORDS[text.lower()]),)
     if match := _PERIOD.fullmatch(text):
         return (_period(spec, at, match),)
+    if _UNPAIRED.match(text):
+        _refuse_moments(spec, at, text)
     words = [(at + match.start(), match[0]) for match in _TOKEN.finditer(text)]
     days, words = _days(spec, words)
     if isinstance(days, tuple):
@@ -135,8 +157,10 @@ _Words = list[tuple[int, str]]
 def _days(spec: str, words: _Words) -> tuple[frozenset[int] | tuple[date, date] | None, _Words]:
     place, word = words[0]
     if _DATE.match(word):
-        first, _, last = word.partition("..")
+        first, dots, last = word.partition("..")
         begin = _date(spec, place, first)
+        if dots and not last:
+            _refuse(spec, place, word, f"{word} has no last day: write such as {first}..{first}")
         end = _date(spec, place + len(first) + 2, last) if last else begin
         if end < begin:
             _refuse(spec, place, word, f"{last} is before {first}")
@@ -204,6 +228,15 @@ def _period(spec: str, at: int, match: re.Match[str]) -> Period:
     return Period(begin, end)
 
 
+def _refuse_moments(spec: str, at: int, text: str) -> NoReturn:
+    """Say why moments are no period."""
+    for match in _UNPAIRED.finditer(text):
+        if match[2] is None:
+            place, moment = at + match.start(1), match[1]
+            _refuse(spec, place, moment, f"{moment} has no offset: write such as {moment}+01:00, or {moment}Z for UTC")
+    _refuse(spec, at, text, f"{text!r} is no period: write two moments with - or / between them, and nothing else")
+
+
 def _last_zone(spec: str, words: _Words, default: ZoneInfo) -> ZoneInfo:
     if not words:
         return default
@@ -216,10 +249,10 @@ def _last_zone(spec: str, words: _Words, default: ZoneInfo) -> ZoneInfo:
 
 def _zone(spec: str, name: str, at: int, length: int) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(name[:_LONGEST_ZONE])
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SpecRefused(
-            spec, at, length, f"{name!r} is no time zone: write an IANA name such as Europe/Berlin"
+            spec, at, length, f"{name!r:.80} is no time zone: write an IANA name such as Europe/Berlin"
         ) from error
 
 

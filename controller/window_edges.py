@@ -51,6 +51,22 @@ def clock_changes(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[da
         yield from _between(begin, end, _changes_of_day(zone, ordinal))
 
 
+def latest_wall(zone: ZoneInfo, moment: datetime) -> datetime:
+    """The latest time that the wall clock of a zone has shown up to a moment.
+
+    It never goes back: in an hour that comes a second time it stands just before the time at which the clock was put
+    back.
+    """
+    local = moment.astimezone(zone)
+    if not local.fold:
+        return local
+    changes = tuple(clock_changes(zone, moment - 2 * _DAY, moment))
+    if not changes:
+        return local
+    before = (changes[-1] - _SECOND).astimezone(zone)
+    return before + (_SECOND - datetime.resolution)
+
+
 def next_turn(holds: Holds, edges: Edges, moment: datetime, within: timedelta) -> datetime | None:
     """The first moment after one at which an answer is another; ``None``: not ``within`` that time."""
     now = holds(moment)
@@ -76,7 +92,7 @@ def last_turn(holds: Holds, edges: Edges, moment: datetime, reach: datetime) -> 
                 return found
             found = edge
         end, step = begin, step * 2
-    return None
+    return found if holds(reach) != now else None
 
 
 @lru_cache(maxsize=4096)

@@ -1,7 +1,8 @@
 """What schedule windows are: sets of moments, each of which knows what it holds and when that may turn.
 
-Weekly windows and dates are read off the wall clock of their zone: where the clock skips an hour, that hour is in no
-window; where it repeats one, both are. Owns no grammar; :mod:`controller.time_windows` does.
+Weekly windows and dates are read off the wall clock of their zone. Where the clock skips an hour, that hour is in no
+window. Where it repeats one, nothing happens twice: a window that began or ended in the first has done so, and stays as
+it is through the second. Owns no grammar; :mod:`controller.time_windows` does.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from controller.window_edges import last_turn, midnights, next_turn, wall_moments
+from controller.window_edges import last_turn, latest_wall, midnights, next_turn, wall_moments
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MINUTES_A_DAY = 24 * 60
@@ -80,7 +81,7 @@ class Weekly:
 
     def has(self, moment: datetime) -> bool:
         """By the wall clock's day and minute."""
-        local = moment.astimezone(self.zone)
+        local = latest_wall(self.zone, moment)
         minute = local.hour * 60 + local.minute
         today = local.weekday() in self.days
         if self.begin < self.end:
@@ -114,7 +115,7 @@ class Dates:
 
     def has(self, moment: datetime) -> bool:
         """By the wall clock's date."""
-        return self.first <= moment.astimezone(self.zone).date() <= self.last
+        return self.first <= latest_wall(self.zone, moment).date() <= self.last
 
     def explain(self) -> str:
         """Dates and zone."""

@@ -15,7 +15,7 @@ import pathlib, sys, time
 lives = pathlib.Path(sys.argv[1])
 lives.open("a").write("x")
 how = sys.argv[2]
-if how == "refuses":
+if how == "refuses" or (how == "refuses once" and lives.read_text() == "x"):
     sys.exit(2)
 if how == "dies" and len(lives.read_text()) < 3:
     sys.exit(7)
@@ -60,13 +60,21 @@ def test_one_that_dies_is_started_again(child, caplog):
     assert [line.rpartition(";")[0] for line in caplog.messages] == ["the controller ended with status 7"] * 2
 
 
-def test_one_that_refuses_is_left_alone(child, caplog):
+def test_one_that_refuses_is_left_alone_for_a_while(child, caplog):
     books, lives = child("refuses")
     eventually("it is said", lambda: caplog.messages)
     time.sleep(0.1)
     assert lives() == "x"
     assert books.pid is None
     assert "the controller refuses to start, so no books are kept" in caplog.messages[0]
+    assert caplog.messages[0].endswith("it is tried again in 600 s")
+
+
+def test_one_that_refused_is_tried_again(child, monkeypatch):
+    monkeypatch.setattr(books_child, "_REFUSED_SECONDS", 0.02)
+    books, lives = child("refuses once")
+    eventually("its second life", lambda: lives() == "xx")
+    eventually("it is watched", lambda: books.pid)
 
 
 def test_one_that_does_not_end_is_killed(child, caplog):

@@ -69,3 +69,4 @@ def test_those_who_bear_a_model_together_are_one_group():
     assert work_group(pod()) == ""
     assert work_group(pod(work_group="llama-405b")) == "llama-405b"
     assert work_group(pod(workload=("LeaderWorkerSet", "big"))) == "ml/LeaderWorkerSet/big"
+    assert work_group(pod(workload=("RayService", "api"))) == "ml/RayService/api"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import sys
 from decimal import Decimal
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from cli.ledger import COMMANDS
 from cli.main import main
+from ledger.allocate import OWN
 from ledger.store import Store
 from ledger.tables import COST, NODE_HOURS, USAGE
 from tests.ledger.books_rig import LINES, books, deliver, line
@@ -78,11 +80,29 @@ def test_show_tells_who_spent_what_the_dearest_first(folder):
     assert "* list price, where no bill has come: $8.00 of this" in out
 
 
+def column(table, name):
+    """One column of a table on the terminal, by the first."""
+    rows = [re.split("[│┃]", row) for row in table.splitlines() if row.startswith(("│", "┃"))]
+    place = [cell.strip() for cell in rows[0]].index(name)
+    return {row[1].strip(): row[place].strip() for row in rows[1:]}
+
+
+def test_show_tells_requested_time_beside_held_time_where_they_differ(folder):
+    by_node = shown(folder, "--by", "node")
+    rows = json.loads(shown(folder, "--by", "node", "--json"))["rows"]
+    own = [row for row in rows if row["pool"] == OWN and row["requested_ns"] is not None]
+    asked = {row["node"]: row["requested_ns"] for row in own}
+    assert asked
+    for node, requested_ns in asked.items():
+        assert column(by_node, "requested")[node] == f"{requested_ns / 3.6e12:,.2f}"
+
+
 def test_show_marks_what_no_bill_reached_and_nothing_else(folder):
-    rows = shown(folder, "--by", "node", "--share-idle", "proportional").splitlines()
-    cost = {row.split("│")[1].strip(): row.split("│")[5].strip() for row in rows if row.startswith("│")}
+    cost = column(shown(folder, "--by", "node"), "cost")
     assert cost["a"].endswith("*")
     assert not cost["b"].endswith("*")
+    # what nobody held on a has no bill either, and b bears a part of it
+    assert column(shown(folder, "--by", "node", "--share-idle", "proportional"), "cost")["b"].endswith("*")
 
 
 def test_show_gives_exact_integers_to_programs(folder):
@@ -132,6 +152,7 @@ def test_show_says_where_figures_are_from(folder, source, said):
     ("arguments", "message"),
     [
         (("--by", "colour"), "Error: --by: cannot aggregate by 'colour'; there are account,"),
+        (("--by", "label:cost-center"), "Error: --by: cannot aggregate by 'label:cost-center'; there are account,"),
         (("--by", " , "), "Error: --by: found nothing, allowed: columns with commas"),
         (("--since", "7x"), "Error: --since: found '7x', allowed: 24h, 7d or 2w"),
         (("--since", "7d", "--window", "month"), "Error: --since and --window say the same; give one"),
@@ -156,12 +177,12 @@ def test_without_a_ledger_the_way_to_one_is_told(tmp_path, monkeypatch):
 def test_simulated_books_are_found_by_their_own_directory(whole, tmp_path, monkeypatch):
     shutil.copytree(whole, tmp_path / "wattledger-data-simulated")
     monkeypatch.chdir(tmp_path)
-    assert run("verify", "--simulated").output == "all 14 laws hold\n"
+    assert run("verify", "--simulated").output == "all 15 laws hold\n"
 
 
 def test_verify_says_that_all_laws_hold(folder):
     result = run("verify", "--data-dir", folder)
-    assert (result.exit_code, result.output) == (0, "all 14 laws hold\n")
+    assert (result.exit_code, result.output) == (0, "all 15 laws hold\n")
 
 
 def test_verify_names_what_is_broken_and_exits_with_one(folder):

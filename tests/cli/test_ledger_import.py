@@ -46,6 +46,13 @@ def test_a_label_that_is_typed_counts_before_those_configured():
     assert dimensions_of(grouped, {"team": "red"}, "ml")["team"] == "red"
 
 
+def test_the_end_names_nodes_that_were_refused_and_counts_those_beyond_ten():
+    why = {f"n{each:02}": f"node n{each:02} of cluster two is refused: ..." for each in range(12)}
+    lines = told(Imported(made=24, refused=why), NOTHING, HOURS)
+    assert lines[1] == "node n00 of cluster two is refused: ..."
+    assert lines[11:] == ["and 2 more nodes for the same reason"]
+
+
 def test_the_end_tells_sums_and_that_they_are_estimates():
     sums = EstimateSums(24, 14, 112, 2688.0, 12.5, 1234.56, 8064.0, 100.0)
     text = "\n".join(told(Imported(made=20, known=3, empty=1, measured=5), sums, HOURS))

@@ -67,6 +67,7 @@ class Rig:
             KnownAgents(), JournalPull(), self.books, LedgerMarks(store), self.present, simulated=False
         )
         self.quotas = QuotaWatch(store, lambda: QUOTAS, "eu", self.present.now)
+        self.spent = self.prices_refused = self.bills_waiting = None
         self.jobs = {"pull": JobHealth(3, 1, now, 0.5, "")}
         inside = Inside(
             store, self.worker, self.present, self.gather, self.stand, BUDGETS, ControllerFamilies(self.stand)
@@ -85,6 +86,9 @@ class Rig:
             quotas=self.quotas.facts,
             gathered=self.gather.gathered,
             jobs=self.jobs,
+            prices_refused=self.prices_refused,
+            bills_waiting=self.bills_waiting,
+            cost_explorer=self.spent,
         )
 
     def get(self, path, **headers):
@@ -97,6 +101,8 @@ class Rig:
 
     def post(self, body, path="/hours", **headers):
         target = f"/api/v1{path}"
+        given = {name.replace("_", "-"): said for name, said in headers.items()}
+        headers = {"Content-Type": "application/json"} | given
         answer = self.site.refusal(target, headers)
         if answer is None:
             answer = self.site.post(target, headers, body if isinstance(body, bytes) else json.dumps(body).encode())

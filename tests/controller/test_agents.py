@@ -2,6 +2,7 @@
 
 import pytest
 
+from collectors.errors import Unavailable
 from collectors.journal_pull import AgentAddress
 from collectors.kube_api import KubeApi
 from collectors.kube_endpoint import KubeEndpoint, own_namespace
@@ -57,6 +58,39 @@ def test_a_listed_agent_is_not_asked_twice():
     found = (AgentAddress("http://a:1", "node-a"), AgentAddress("http://b:1", "node-b"))
     known = KnownAgents((AgentAddress("http://a:1"),), lambda: found)
     assert known.addresses() == [AgentAddress("http://a:1"), AgentAddress("http://b:1", "node-b")]
+
+
+class Api:
+    """Tells of one agent, or why it does not."""
+
+    def __init__(self):
+        self.found, self.error = [AgentAddress("http://b:1", "node-b")], None
+
+    def __call__(self):
+        if self.error:
+            raise self.error
+        return self.found
+
+
+def test_while_the_api_server_is_away_the_listed_and_those_told_last_stay_and_the_reason_is_kept():
+    api = Api()
+    known = KnownAgents((AgentAddress("http://a:1"),), api)
+    api.error = Unavailable("the API server is away")
+    assert (known.addresses(), known.failure) == ([AgentAddress("http://a:1")], api.error)
+    api.error = None
+    both = known.addresses()
+    assert (len(both), known.failure) == (2, None)
+    api.error = Unavailable("the API server is away")
+    assert (known.addresses(), known.failure) == (both, api.error)
+    api.error, api.found = None, []
+    assert known.addresses() == both[:1]
+
+
+def test_while_it_is_away_and_nobody_is_known_the_reason_is_raised():
+    api = Api()
+    api.error = Unavailable("the API server is away")
+    with pytest.raises(Unavailable, match="the API server is away"):
+        KnownAgents((), api).addresses()
 
 
 def node(

@@ -41,6 +41,20 @@ def test_each_form_of_a_window(said, start, end):
     assert span(said) == (start, end)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "9999-12-31T22:00:00Z,9999-12-31T23:30:00Z",
+        "0999-01-01T00:00:00Z,0999-01-02T00:00:00Z",
+        "1969-12-31T23:00:00Z,1970-01-01T01:00:00Z",
+        "253402300000,253402300100",
+    ],
+)
+def test_years_in_which_no_books_can_be_are_refused(said):
+    with pytest.raises(BadQuestion, match=r"window: found .*, allowed: (years from 1970 to 9998|24h, 7d)"):
+        parse_window(said, NOW)
+
+
 def test_midnight_on_a_monday_and_on_the_first():
     assert span("week", datetime(2026, 11, 23, tzinfo=UTC)) == ("11-23T00:00", "11-24T00:00")
     assert span("lastmonth", datetime(2027, 1, 1, tzinfo=UTC)) == ("12-01T00:00", "01-01T00:00")

@@ -24,11 +24,13 @@ class Ledger:
     def __init__(self):
         self.booked = []
         self.full = False
+        self.refuses = {}
 
     def book(self, hours, now):
         if self.full:
             raise StoreError("no room is left there")
         self.booked += [(hour.node, hour.book.hour_s, hour.closed) for hour in hours]
+        return self.refuses
 
     def take(self):
         taken, self.booked = self.booked, []
@@ -151,6 +153,15 @@ def test_a_refused_hour_is_named_until_it_is_mended(agent, ledger, make, caplog)
     gather.run()
     assert gather.gathered.refused == {}
     assert ledger.take() == [hour(5)]
+
+
+def test_an_hour_that_the_books_have_no_place_for_is_named(agent, ledger, make, caplog):
+    agent.close(at(5))
+    ledger.refuses = {"a 2026-11-01T05:00:00Z": "node a of cluster two is refused"}
+    gather = make()
+    gather.run()
+    assert gather.gathered.refused == ledger.refuses
+    assert "node a of cluster two is refused" in caplog.messages
 
 
 def test_a_bad_agent_leaves_the_others_alone(agent, ledger, make):

@@ -182,7 +182,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STEPS)
 def test_never_do_two_hold_the_seat_whatever_stands_still_or_is_away(steps):
     """Clocks run alike and begin anywhere; each process steps when it is let, the server is away at times."""

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.time_windows import SpecRefused, parse
@@ -56,12 +56,35 @@ def test_a_window_without_a_zone_takes_the_one_given_with_the_spec():
     assert not parse("Mon 00:00-01:00 UTC", "Europe/Berlin").has(at("2026-11-23T00:30"))
 
 
-def test_an_hour_that_the_clock_skips_is_in_no_window_and_one_that_it_repeats_is_in_both_times():
+def test_an_hour_that_the_clock_skips_is_in_no_window_and_a_window_over_one_that_it_repeats_holds_both():
     windows = parse("Sun 02:00-03:00 Europe/Berlin")
     spring = datetime(2026, 3, 29, tzinfo=UTC)
     assert not any(windows.has(spring + timedelta(minutes=n)) for n in range(24 * 60))
     autumn = datetime(2026, 10, 25, tzinfo=UTC)
     assert sum(windows.has(autumn + timedelta(minutes=n)) for n in range(24 * 60)) == 120
+
+
+# Berlin's clock goes from 03:00 back to 02:00 on Sunday 2026-10-25 at 01:00 UTC
+@pytest.mark.parametrize(
+    ("spec", "begin", "end"),
+    [
+        ("Sat 20:00-02:30", "24T18:00", "25T00:30"),
+        ("Sun 02:30-07:00", "25T00:30", "25T06:00"),
+        ("Sun 02:15-02:45", "25T00:15", "25T00:45"),
+        ("Sat 20:00-02:00", "24T18:00", "25T00:00"),
+        ("Sat 20:00-03:00", "24T18:00", "25T02:00"),
+        ("Sun 03:00-04:00", "25T02:00", "25T03:00"),
+        ("2026-10-25", "24T22:00", "25T23:00"),
+    ],
+)
+def test_what_began_or_ended_in_an_hour_that_comes_again_does_so_once(spec, begin, end):
+    windows = parse(spec, "Europe/Berlin")
+    start = datetime(2026, 10, 24, 12, tzinfo=UTC)
+    held = [moment for n in range(2 * 1440) if windows.has(moment := start + timedelta(minutes=n))]
+    assert (f"{held[0]:%dT%H:%M}", f"{held[-1] + timedelta(minutes=1):%dT%H:%M}") == (begin, end)
+    assert len(held) == (held[-1] - held[0]) // timedelta(minutes=1) + 1
+    assert windows.next_change(held[0]) == held[-1] + timedelta(minutes=1)
+    assert windows.began(held[-1]) == held[0]
 
 
 def test_the_next_change_is_the_minute_at_which_the_answer_turns():
@@ -100,6 +123,16 @@ def test_every_iana_zone_is_accepted():
         ("2026-02-30", "2026-02-30", "no date"),
         ("2026-12-26..2026-12-24", "2026-12-26..2026-12-24", "is before"),
         ("2026-12-26T00:00:00Z-2026-12-24T00:00:00Z", "2026-12-24T00:00:00Z", "ends before it begins"),
+        ("2026-12-25T00:00:00-2026-12-26T00:00:00", "2026-12-25T00:00:00", "2026-12-25T00:00:00 has no offset: write"),
+        (
+            "2026-12-25T00:00-2026-12-26T00:00Z",
+            "2026-12-25T00:00",
+            "has no offset: write such as 2026-12-25T00:00\\+01:00",
+        ),
+        ("Sat, 2026-12-25T00:00:00-0100 - 2026-12-26T00:00:00", "2026-12-26T00:00:00", "or 2026-12-26T00:00:00Z for"),
+        ("2026-12-25T00:00:00+0100-2026-12-26T00:00", "2026-12-26T00:00", "has no offset"),
+        ("2026-12-25T00:00:00 Europe/Berlin", "2026-12-25T00:00:00", "has no offset"),
+        ("2026-12-25T00:00:00Z", "2026-12-25T00:00:00Z", "is no period: write two moments"),
         ("Mon 08:00-09:00 UTC, whenever", "whenever", "no weekday"),
         ("../etc/passwd", "../etc/passwd", "no weekday"),
         ("Mon 08:00-09:00 ../../etc/passwd", "../../etc/passwd", "no time zone"),
@@ -125,7 +158,6 @@ days = st.integers(0, 6)
 names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-@settings(deadline=None)
 @given(days, days, st.integers(0, 1439), st.integers(1, 1440), st.integers(0, 8 * 1440))
 def test_a_weekly_window_has_the_minutes_that_counting_from_monday_gives(first, last, begin, end, minute):
     if begin == end:
@@ -217,3 +249,26 @@ def test_more_windows_than_anybody_means_are_refused():
     parse(",".join(["Mon 08:00-09:00"] * 100))
     with pytest.raises(SpecRefused, match="101 windows are more than the 100 of one spec"):
         parse(",".join(["Mon 08:00-09:00"] * 101))
+
+
+@pytest.mark.parametrize(
+    ("spec", "marked"),
+    [("Mon,Wed,Fri 20:00-07:00", "Wed"), ("sat , Mon-Fri 20:00-07:00 UTC", "sat"), ("Sun;Tue,Thu 08:00-09:00", "Tue")],
+)
+@pytest.mark.parametrize("reading", ["own", "downscaler"])
+def test_a_list_of_days_before_times_is_refused_since_it_may_mean_either(spec, marked, reading):
+    with pytest.raises(SpecRefused, match="may be the whole day, or have the times that follow") as refused:
+        parse(spec, reading=reading)
+    assert spec[refused.value.at :].startswith(marked)
+
+
+@pytest.mark.parametrize(
+    "spec", ["Sat,Sun", "Sat;Mon-Fri 20:00-07:00", "Sat-Sun,Mon-Fri 20:00-07:00", "Mon 20:00-24:00,Sun"]
+)
+def test_whole_days_that_cannot_be_meant_otherwise_are_read(spec):
+    assert parse(spec).windows
+
+
+def test_dates_without_a_last_one_are_refused():
+    with pytest.raises(SpecRefused, match=r"2026-12-24\.\. has no last day: write such as 2026-12-24\.\.2026-12-24"):
+        parse("2026-12-24..")

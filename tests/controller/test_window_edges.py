@@ -1,6 +1,7 @@
 """When windows turn, against asking minute by minute: over changes of the clock, week's ends, and several windows."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate, pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
@@ -27,15 +28,20 @@ CLOCK_CHANGES = [  # zone, a day near which its clock changes
 ]
 
 
-def minutes_of_wall_clock(zone, first, last, begin, end):
-    """Minutes of the week that a weekly window has, by counting."""
+def minutes_of_wall_clock(zone, first, last, begin, end, around):
+    """Minutes of the week that a weekly window has, by counting; of a clock that is put back the latest time counts."""
     covered = set()
     for day in range(first, first + (last - first) % 7 + 1):
         stop = end if end > begin else end + 1440
         covered |= {(day % 7 * 1440 + minute) % (7 * 1440) for minute in range(begin, stop)}
+    start = around.replace(second=0, microsecond=0) - 4 * DAY
+    walls = (
+        (start + number * MINUTE).astimezone(zone).replace(tzinfo=None) for number in range(8 * 1440)
+    )  # of what brute() may ask
+    latest = list(accumulate(walls, max))
 
     def has(moment):
-        local = moment.astimezone(zone)
+        local = latest[(moment - start) // MINUTE]
         return local.weekday() * 1440 + local.hour * 60 + local.minute in covered
 
     return has
@@ -63,7 +69,7 @@ def spots(draw):
 minute_of_day = st.integers(0, 1439) | st.sampled_from([0, 30, 60, 90, 120, 150, 180, 1410])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=100)
 @given(spots(), st.integers(0, 6), st.integers(0, 6), minute_of_day, minute_of_day)
 def test_a_weekly_window_turns_at_the_minutes_that_asking_each_minute_finds(spot, first, last, begin, end):
     name, moment = spot
@@ -71,13 +77,37 @@ def test_a_weekly_window_turns_at_the_minutes_that_asking_each_minute_finds(spot
         return
     times = f"{begin // 60:02}:{begin % 60:02}-{end // 60:02}:{end % 60:02}"
     windows = parse(f"{WEEKDAYS[first]}-{WEEKDAYS[last]} {times} {name}")
-    has = minutes_of_wall_clock(ZoneInfo(name), first, last, begin, end)
+    has = minutes_of_wall_clock(ZoneInfo(name), first, last, begin, end, moment)
     assert windows.has(moment) is has(moment)
     before = brute(has, moment, MINUTE, 3 * 1440)
     assert windows.next_change(moment, within=3 * DAY) == (before and before + MINUTE)
     since = brute(has, moment, -MINUTE, 3 * 1440)
     if since is not None:
         assert windows.began(moment) == since
+
+
+def stretches(windows, begin):
+    """How many times a window begins to hold within two days, minute by minute."""
+    told = [windows.has(begin + number * MINUTE) for number in range(2 * 1440)]
+    return told[0] + sum(after and not before for before, after in pairwise(told))
+
+
+BACK = [
+    *(each for each in CLOCK_CHANGES if each != ("Pacific/Apia", "2011-12-30")),
+    ("America/St_Johns", "2010-11-07"),  # a minute after midnight, into the day before
+]
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(BACK), st.integers(0, 6), minute_of_day, minute_of_day | st.just(1440))
+def test_no_window_holds_ceases_and_holds_again_since_a_clock_was_put_back(where, weekday, begin, end):
+    if begin == end:
+        return
+    name, day = where
+    start = datetime.fromisoformat(day).replace(tzinfo=UTC) - DAY / 2
+    times = f"{begin // 60:02}:{begin % 60:02}-{end // 60:02}:{end % 60:02}"
+    assert stretches(parse(f"{WEEKDAYS[weekday]} {times} {name}"), start) <= 1
+    assert stretches(parse(f"{day} {name}"), start) == 1
 
 
 SPECS = [
@@ -90,7 +120,7 @@ SPECS = [
 ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(spots(), st.sampled_from(SPECS))
 def test_several_windows_turn_at_the_minutes_that_asking_each_minute_finds(spot, spec):
     name, moment = spot
@@ -115,6 +145,18 @@ def test_a_stretch_of_years_began_when_it_did():
     windows = parse("2019-04-01..2026-12-31 UTC, Mon-Fri 20:00-07:00 UTC")
     assert windows.began(datetime(2026, 11, 25, 12, tzinfo=UTC)) == datetime(2019, 4, 1, tzinfo=UTC)
     assert windows.began(datetime(2027, 6, 8, 12, tzinfo=UTC)) == datetime(2027, 6, 8, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("spec", "began"),
+    [
+        ("2026-12-25 UTC", "2026-12-25T00:00:00+00:00"),
+        ("2026-12-24..2026-12-27 Asia/Tokyo", "2026-12-23T15:00:00+00:00"),
+        ("2026-11-24T18:00:00Z-2027-02-27T07:00:00Z", "2026-11-24T18:00:00+00:00"),
+    ],
+)
+def test_what_holds_once_began_then_though_nothing_was_before(spec, began):
+    assert parse(spec).began(datetime(2026, 12, 25, 9, tzinfo=UTC)) == datetime.fromisoformat(began)
 
 
 def test_a_gap_that_the_clock_skips_does_not_break_a_stretch():
