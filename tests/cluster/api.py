@@ -49,7 +49,7 @@ class Api:
         )
         context = ssl.create_default_context(cafile=str(self.ca))
         try:
-            with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
                 text = answer.read().decode()
                 kind = answer.headers.get_content_type()
         except urllib.error.HTTPError as error:

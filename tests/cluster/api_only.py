@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 
@@ -43,13 +43,19 @@ WATCHED_SECONDS = 15
 class ApiServer:
     """An API server that stands. Make it with :meth:`up`."""
 
+    groups: ClassVar[tuple[str, ...]] = ()
+    """Groups of programs that are needed besides those that every test needs."""
+    controllers: ClassVar[tuple[str, ...]] = CONTROLLERS
+    """Those of the controller-manager, where it is started."""
+    controller_options: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs = programs
         self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._tokens = {user: secrets.token_hex(16) for user in USERS}
-        self.url = f"https://127.0.0.1:{_free_port()}"
-        self._store = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"https://127.0.0.1:{free_port()}"
+        self._store = f"http://127.0.0.1:{free_port()}"
 
     @classmethod
     def up(cls, *, with_controllers: bool = False) -> Self:
@@ -59,7 +65,7 @@ class ApiServer:
             ClusterUnavailable: its programs are not built, or the machine lacks one.
             ClusterFailed: it did not start; nothing of it is left.
         """
-        programs = build.require_built()
+        programs = build.require_built(*cls.groups)
         for tool, package in (("openssl", "openssl"), ("setpriv", "util-linux")):
             if shutil.which(tool) is None:
                 raise ClusterUnavailable(f"{tool} is not installed: apt-get install {package}")
@@ -159,7 +165,7 @@ class ApiServer:
             subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
             binding = {"metadata": {"name": user}, "roleRef": reference, "subjects": [subject]}
             self.admin.post(f"{RBAC_PATH}/clusterrolebindings", binding)
-        wait_until(lambda: self._known_rules(user) == _single_rights(rules), 20, f"the rights of {user}")
+        wait_until(lambda: self._known_rules(user) == _single_rights(rules), 60, f"the rights of {user}")
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What ``kubectl`` prints, as administrator.
@@ -180,6 +186,18 @@ class ApiServer:
         """Starts the controller-manager: Deployments, StatefulSets, Jobs, CronJobs, HPA, and what removes."""
         if not self._exists("/api/v1/namespaces/kube-system/serviceaccounts/default"):
             self.admin.post("/api/v1/namespaces/kube-system/serviceaccounts", {"metadata": {"name": "default"}})
+        self._run(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig()}",
+            "--secure-port=0",
+            "--leader-elect=false",
+            f"--controllers={','.join(self.controllers)}",
+            f"--service-account-private-key-file={self.folder}/accounts.key",
+            *self.controller_options,
+        )
+
+    def kubeconfig(self) -> Path:
+        """The administrator's access, as the programs of Kubernetes read it."""
         access = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -188,26 +206,15 @@ class ApiServer:
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
             "current-context": "test",
         }
-        kubeconfig = self.folder / "admin.kubeconfig"
-        kubeconfig.write_text(yaml.safe_dump(access), encoding="utf-8")
-        self._run(
-            "kube-controller-manager",
-            f"--kubeconfig={kubeconfig}",
-            "--secure-port=0",
-            "--leader-elect=false",
-            f"--controllers={','.join(CONTROLLERS)}",
-            f"--service-account-private-key-file={self.folder}/accounts.key",
-        )
+        path = self.folder / "admin.kubeconfig"
+        path.write_text(yaml.safe_dump(access), encoding="utf-8")
+        return path
 
     def stop(self, name: str, *, number: signal.Signals = signal.SIGKILL) -> None:
         """Ends a program of it (``server`` is etcd); nothing of it is worth a slow end."""
         process = self._running.pop(name)
         process.send_signal(number)
-        process.wait(20)
-
-    def send(self, name: str, number: signal.Signals) -> None:
-        """SIGSTOP freezes a program and SIGCONT lets it go on."""
-        self._running[name].send_signal(number)
+        process.wait(60)
 
     def start_api(self) -> None:
         """Starts the API server, at first or again after :meth:`stop`; returns once it answers."""
@@ -238,7 +245,7 @@ class ApiServer:
         (self.folder / "tokens.csv").write_text("\n".join(rows) + "\n", encoding="ascii")
         for user in USERS:
             self.token_file(user).write_text(self._tokens[user], encoding="ascii")
-        peer = f"http://127.0.0.1:{_free_port()}"
+        peer = f"http://127.0.0.1:{free_port()}"
         self._run(
             "server",
             f"--data-dir={self.folder}/etcd",
@@ -334,7 +341,7 @@ def _single_rights(rules: Sequence[dict[str, list[str]]]) -> set[tuple[str, str,
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])

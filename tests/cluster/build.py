@@ -1,7 +1,7 @@
 """Builds the programs of the test cluster, once per version, into the user's cache: ``python3 -m tests.cluster.build``.
 
 Needs only the standard library and Go, so that it can run before anything is installed. Modules come through Go's
-module proxy, pinned by ``programs/go.sum``; no binary is downloaded.
+module proxy, pinned by the ``go.sum`` files of ``programs``; no binary is downloaded.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from tests.cluster.errors import ClusterUnavailable
 KUBERNETES_VERSION = "1.34.4"
 SOURCES = Path(__file__).parent / "programs"
 BUILD_COMMAND = "python3 -m tests.cluster.build"
-GO_REMEDY = "install Go 1.24 or newer (https://go.dev/dl) and have `go` on the PATH"
+GO_REMEDY = "install Go 1.26 or newer (https://go.dev/dl) and have `go` on the PATH"
 PARALLEL = 2
 """Packages compiled at once: linking and compiling the API server takes up to 2 GB of memory."""
 
@@ -36,6 +36,10 @@ class Group:
     inputs: tuple[str, ...]
     """Patterns of files under ``programs``."""
     linker_flags: str = "-s -w"
+    module: str = "."
+    """The folder under ``programs`` whose ``go.mod`` pins them."""
+    of_all: bool = True
+    """Whether every test of the cluster needs them; else only those that say so."""
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -56,6 +60,7 @@ def _version_flags() -> str:
     return " ".join(["-s -w", *flags, f"-X k8s.io/client-go/pkg/version.gitVersion=v{KUBERNETES_VERSION}"])
 
 
+KWOK = "kwok"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
 GROUPS = (
     Group("node plugins", ("./deviceplugin", "./dradriver"), ("go.mod", "go.sum", "*/*.go")),
@@ -66,6 +71,8 @@ GROUPS = (
         ("go.mod", "go.sum"),
         _version_flags(),
     ),
+    # a module of its own: it is made against a newer Kubernetes than the one it plays the nodes of
+    Group(KWOK, ("sigs.k8s.io/kwok/cmd/kwok",), ("kwok/go.mod", "kwok/go.sum"), module="kwok", of_all=False),
 )
 
 
@@ -75,16 +82,19 @@ def cache_folder() -> Path:
     return Path(cache) / "wattledger-testcluster" / KUBERNETES_VERSION
 
 
-def require_built() -> Path:
-    """The folder of the programs, where all of them are built from today's sources.
+def require_built(*further: str) -> Path:
+    """The folder of the programs, where they are built from today's sources.
+
+    Args:
+        further: names of groups that are needed besides those that every test needs.
 
     Raises:
         ClusterUnavailable: one is not.
     """
     folder = cache_folder()
     for group in GROUPS:
-        if not _is_built(group, folder):
-            raise ClusterUnavailable(f"the test cluster's programs are not built: {BUILD_COMMAND} (10 minutes, once)")
+        if (group.of_all or group.name in further) and not _is_built(group, folder):
+            raise ClusterUnavailable(f"the test cluster's programs are not built: {BUILD_COMMAND} (12 minutes, once)")
     return folder
 
 
@@ -144,7 +154,9 @@ def _run_go(go: str, group: Group, target: Path) -> None:
         *("-ldflags", group.linker_flags, "-o", f"{target}/", *group.packages),
     ]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""}
-    done = subprocess.run(command, cwd=SOURCES, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=SOURCES / group.module, env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode != 0:
         tail = "\n".join(done.stderr.splitlines()[-20:])
         raise ClusterUnavailable(f"go could not build {group.name} ({GO_REMEDY}, and let it reach its proxy):\n{tail}")

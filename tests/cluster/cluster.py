@@ -187,7 +187,7 @@ class Cluster:
     def _start(self, names: tuple[str, ...]) -> None:
         self._processes.logs.mkdir()
         namespace = self._processes.start("network", ["unshare", "--net", "sleep", "infinity"])
-        wait_until(lambda: is_sleeping(namespace), 10, "the network namespace")
+        wait_until(lambda: is_sleeping(namespace), 60, "the network namespace")
         machine.connect(self.network, namespace)
         self._control = ControlPlane(self._place, self._processes, self.enter_network, names)
         self._control.prepare()

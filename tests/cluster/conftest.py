@@ -1,4 +1,4 @@
-"""The session's cluster, and the pods of one test in it."""
+"""The cluster, which goes once the tests of this folder are done, and the pods of one test in it."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.cluster.errors import ClusterUnavailable
 from tests.conftest import REQUIRED
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster():
     """Two nodes, ``node-a`` and ``node-b``, whose device plugins offer nothing yet.
 

@@ -159,7 +159,7 @@ def _wipe_those(condemned: Callable[[Owner | None], bool]) -> None:
 
 def _wipe(network: Network) -> None:
     kill_under(network.name)
-    wait_until(lambda: not _link_exists(network), 20, f"the link {network.name} to go with its namespace")
+    wait_until(lambda: not _link_exists(network), 60, f"the link {network.name} to go with its namespace")
     remove_cgroup(network.name)
     folder = folder_of(network)
     if folder.exists():

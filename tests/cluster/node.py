@@ -110,7 +110,7 @@ class Node:
 
     def freeze_kubelet(self) -> None:
         """Its sockets still take connections, and nothing answers, until :meth:`thaw_kubelet`."""
-        self._processes.send(self._part("kubelet"), signal.SIGSTOP)
+        self._processes.freeze(self._part("kubelet"))
 
     def thaw_kubelet(self) -> None:
         self._processes.send(self._part("kubelet"), signal.SIGCONT)
@@ -179,7 +179,7 @@ class Node:
         )
         command = ("unshare", "--mount", "--propagation", "private", "sh", "-c", f"{script}\nexec sleep infinity")
         pid = self._processes.start(self._part("files"), [*self._enter_network, *command])
-        wait_until(lambda: is_sleeping(pid), 10, f"the mounts of {self.name}")
+        wait_until(lambda: is_sleeping(pid), 60, f"the mounts of {self.name}")
 
     def _start(self, program: str, *command: str | Path) -> None:
         self._processes.start(self._part(program), [*self.enter, *command])

@@ -40,6 +40,22 @@ def tracking_hierarchy() -> Path:
     return single if single in hierarchies() else CGROUP_MOUNT
 
 
+def freeze(process: "subprocess.Popen[bytes]") -> None:
+    """Stops a process; returns once none of its threads runs (a signal sent is not yet one obeyed)."""
+    process.send_signal(signal.SIGSTOP)
+    tasks = Path(f"/proc/{process.pid}/task")
+    wait_until(lambda: all(_state(task) in "Tt" for task in tasks.iterdir()), 30, "it to stand still", poll=0.01)
+
+
+def _state(task: Path) -> str:
+    try:
+        said = (task / "stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+        return "T"
+    # the name, in brackets, may hold anything; the state follows it
+    return said.rpartition(")")[2].split()[0]
+
+
 @dataclass(slots=True)
 class Processes:
     """Starts processes in the cgroup ``name``, by a name each, with a log each."""
@@ -60,7 +76,7 @@ class Processes:
             )
         pid = self.pid(name)
         # only now may we die: from here on it is found by its cgroup
-        wait_until(lambda: not self.is_alive(name) or pid in _members(home), 10, f"{name} to begin", poll=0.002)
+        wait_until(lambda: not self.is_alive(name) or pid in _members(home), 30, f"{name} to begin", poll=0.002)
         return pid
 
     def pid(self, name: str) -> int:
@@ -73,8 +89,12 @@ class Processes:
         return name in self._started and self._started[name].poll() is None
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """A signal to one process; SIGSTOP freezes it and SIGCONT lets it go on."""
+        """A signal to one process; SIGCONT lets a frozen one go on."""
         self._started[name].send_signal(number)
+
+    def freeze(self, name: str) -> None:
+        """Stops one process; returns once none of its threads runs."""
+        freeze(self._started[name])
 
     def stop(self, name: str, *, grace_seconds: float = 10) -> None:
         """Ends one process, by force where it does not go in time."""
@@ -89,7 +109,7 @@ class Processes:
     def reap(self) -> None:
         """Takes note of the ends of all processes; call it once all were killed."""
         for process in self._started.values():
-            process.wait(10)
+            process.wait(30)
         self._started.clear()
 
     def require_alive(self) -> None:
@@ -151,7 +171,7 @@ def kill_under(path: str) -> None:
                 os.kill(pid, signal.SIGKILL)
         return not pids
 
-    wait_until(gone, 20, f"the processes under {path} to die")
+    wait_until(gone, 60, f"the processes under {path} to die")
 
 
 def remove_cgroup(path: str) -> None:
@@ -171,4 +191,4 @@ def remove_cgroup(path: str) -> None:
                     Path(folder).rmdir()
         return not any((root / path).exists() for root in roots)
 
-    wait_until(gone, 10, f"the cgroups {path} to be removable")
+    wait_until(gone, 30, f"the cgroups {path} to be removable")

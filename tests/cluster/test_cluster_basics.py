@@ -69,7 +69,7 @@ def test_what_more_pods_ask_for_than_there_is_waits(cluster, run_pod):
         "/api/v1/namespaces/default/pods", pod("second", container(devices={"nvidia.com/gpu": 1}), node="node-a")
     )
     try:
-        wait_until(lambda: "Insufficient nvidia.com/gpu" in reason(cluster, "second"), 20, "the scheduler to refuse")
+        wait_until(lambda: "Insufficient nvidia.com/gpu" in reason(cluster, "second"), 60, "the scheduler to refuse")
     finally:
         cluster.remove_pod("second")
 
@@ -182,7 +182,7 @@ def test_pods_are_reached_from_this_machine(cluster, run_pod):
     seen = run_pod(pod("served", container(command=page), node="node-b"))
     address = seen["status"]["podIP"]
     api = Api(f"http://{address}:8000", "", cluster.ca)
-    wait_until(lambda: fetches(api), 10, "the page")
+    wait_until(lambda: fetches(api), 60, "the page")
     assert api.get("/metrics") == "hello\n"
 
 

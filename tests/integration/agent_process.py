@@ -35,19 +35,23 @@ class NotInTime(AssertionError):  # noqa: N818  (named for what it says)
     """What was waited for did not come."""
 
 
-def eventually(what: str, look: Callable[[], T | None], seconds: float = 20, every: float = 0.02) -> T:
-    """The first answer of ``look`` that is neither ``None`` nor false.
+def eventually(what: str, look: Callable[[], T | None], seconds: float = 60, every: float = 0.02) -> T:
+    """The first answer of ``look`` that is neither ``None`` nor false. A connection that is cut is no answer: a server
+    that got no processor for as long as a request may take cuts it, rightly.
 
     Raises:
         NotInTime: there was none in time; ``what`` says what was waited for.
     """
     end = time.monotonic() + seconds
     while True:
-        found = look()
-        if found:
-            return found
+        cut = None
+        try:
+            if found := look():
+                return found
+        except ConnectionError as error:
+            cut = error
         if time.monotonic() > end:
-            raise NotInTime(f"not within {seconds:g} s: {what}")
+            raise NotInTime(f"not within {seconds:g} s: {what}") from cut
         time.sleep(every)
 
 
@@ -120,14 +124,14 @@ def name_of(series: str) -> str:
     return series.partition("{")[0].partition(" ")[0]
 
 
-def fetch(url: str, seconds: float = 5, **headers: str) -> str:
+def fetch(url: str, seconds: float = 30, **headers: str) -> str:
     """The body of an answer 200."""
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=seconds) as answer:
         body: bytes = answer.read()
     return body.decode()
 
 
-def status(url: str, seconds: float = 5) -> int:
+def status(url: str, seconds: float = 30) -> int:
     """The status of an answer."""
     try:
         with urllib.request.urlopen(url, timeout=seconds) as answer:
@@ -207,7 +211,7 @@ class AgentProcess:
         """Its metrics now."""
         return Scrape(fetch(f"{self.url}/metrics"))
 
-    def until(self, what: str, look: Callable[[Scrape], object], seconds: float = 20) -> Scrape:
+    def until(self, what: str, look: Callable[[Scrape], object], seconds: float = 60) -> Scrape:
         """The first scrape of which ``look`` says yes.
 
         Raises:
@@ -233,11 +237,11 @@ class AgentProcess:
         """What it answers to that path."""
         return json.loads(fetch(self.url + path))
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """Its exit status, when it ends by itself."""
         return self.process.wait(seconds)
 
-    def terminate(self, seconds: float = 20) -> int:
+    def terminate(self, seconds: float = 60) -> int:
         """End it in order; its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)

@@ -3,7 +3,8 @@
 Hour 0: ``GPU-A`` is held by a Deployment's pod at 50 %, all hour. ``GPU-B`` is held by a Job's pod for its first 20
 minutes at 100 %, then by nobody. ``GPU-M`` is cut into 3g and 2g, each held. Hour 1: the exporter of node-1 is away
 from minute 30 on, and its driver was loaded anew, so that the counter fell. node-3 offers two GPUs from minute 10 of
-hour 0 until minute 40 of hour 1, and has no exporter; node-4 has no GPU.
+hour 0 until minute 40 of hour 1, and has no exporter; node-4 has no GPU. The exporter of node-2 and kube-state-metrics
+are started anew at the half of hour 0, as pods of another address.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ BEGIN = 1_793_491_200
 """2026-11-01T00:00:00Z."""
 STEP = 30
 HOURS = 2
+RESTART = 1800
 EXPORTER = {"job": "dcgm", "instance": "10.0.0.1:9400"}
 
 
@@ -55,12 +57,13 @@ def _node_1(second: int) -> Iterator[Sample]:
 def _node_2(second: int) -> Iterator[Sample]:
     for instance, profile, pod, busy in (("1", "3g.40gb", "big-0", 0.5), ("2", "2g.20gb", "small-0", 0.25)):
         labels = device("GPU-M", "node-2", pod, GPU_I_ID=instance, GPU_I_PROFILE=profile)
+        labels["instance"] = "10.0.0.2:9400" if second < RESTART else "10.0.0.3:9400"
         yield Sample("DCGM_FI_DEV_FB_USED", labels, second, 1000)
         yield Sample("DCGM_FI_PROF_GR_ENGINE_ACTIVE", labels, second, busy)
 
 
 def _state(second: int) -> Iterator[Sample]:
-    ksm = {"job": "kube-state-metrics", "instance": "10.0.0.9:8080"}
+    ksm = {"job": "kube-state-metrics", "instance": "10.0.0.9:8080" if second < RESTART else "10.0.0.8:8080"}
     owner = {"owner_is_controller": "true", "namespace": "ml", **ksm}
     pod = {"pod": "web-5d4f8-x1", "owner_kind": "ReplicaSet", "owner_name": "web-5d4f8"}
     yield Sample("kube_pod_owner", owner | pod, second, 1)

@@ -1,7 +1,6 @@
 """A real Prometheus and a real VictoriaMetrics that keep samples of a test's own, and a gate before them."""
 
 import http.client
-import socket
 import ssl
 import subprocess
 import threading
@@ -12,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.integration.agent_process import eventually
 from tests.integration.prometheus import Prometheus
+from tests.integration.victoria import flush, victoria
 
 
 @contextmanager
@@ -35,29 +34,13 @@ def backfill(openmetrics: str, folder: Path, promtool: str) -> None:
 @contextmanager
 def victoria_with(openmetrics: str, folder: Path, program: str) -> Iterator[str]:
     """The address of a VictoriaMetrics that has these samples."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    options = [f"-storageDataPath={folder}", f"-httpListenAddr={address}", "-search.latencyOffset=0s"]
-    command = [program, *options, "-retentionPeriod=100y", "-loggerLevel=ERROR"]
     plain = (line for line in openmetrics.splitlines() if not line.startswith("#"))
     milliseconds = "".join(f"{line}000\n" for line in plain)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            eventually("VictoriaMetrics answers", lambda: _alive(address), seconds=60, every=0.2)
-            asked = urllib.request.Request(f"http://{address}/api/v1/import/prometheus", milliseconds.encode())
-            urllib.request.urlopen(asked, timeout=30).close()
-            urllib.request.urlopen(f"http://{address}/internal/force_flush", timeout=30).close()
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-
-
-def _alive(address: str) -> bool:
-    try:
-        urllib.request.urlopen(f"http://{address}/health", timeout=2).close()
-    except OSError:
-        return False
-    return True
+    with victoria(folder, program) as url:
+        asked = urllib.request.Request(f"{url}/api/v1/import/prometheus", milliseconds.encode())
+        urllib.request.urlopen(asked, timeout=30).close()
+        flush(url)
+        yield url
 
 
 class _Gate(ThreadingHTTPServer):

@@ -1,6 +1,6 @@
 """The controller's jobs over the scripted month, at the moments of its script; in this process, or in one to be killed.
 
-The objects are those that `wattledger controller` is wired of; only the clock is the script's. ``python -m
+The jobs are those of `wattledger controller`; only the clock and what witnesses saw are the script's. ``python -m
 tests.integration.month_books ROOT AGENTS AWS`` reads ``life`` and forks a process that takes moments, a line each, and
 answers ``done``; what kills it is told as ``died``. Forking spares each life the time that imports take.
 """
@@ -11,24 +11,19 @@ import os
 import resource
 import signal
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import boto3  # noqa: F401  (before the first fork)
 import polars as pl
 
 from cli.config import Config
 from cli.controller_books import build_books
+from cli.controller_jobs import jobs_of
 from cli.controller_run import ControllerOptions
 from collectors.kube_json import JsonObject
-from collectors.price_list import load
-from controller.bills import Bills
 from controller.settings import AgentsSettings, ControllerSettings
-from ledger.bill_intake import BillIntake
 from ledger.bill_settings import BillSettings, BillSource
-from ledger.bill_sources import sources_of
-from ledger.price_keeper import PriceKeeper, connect_aws
 from ledger.price_live_settings import LivePriceSettings
 from ledger.price_settings import OnPremPrice, PriceSettings
 from ledger.tables import LIFETIMES
@@ -57,23 +52,6 @@ class ScriptedPresent:
         return False
 
 
-class Clients:
-    """AWS's clients, each made once: making one takes as long as half a moment's work."""
-
-    def __init__(self):
-        self._made = {}
-
-    def connect(self, *asked):
-        """As :func:`ledger.price_keeper.connect_aws`; what is given is closed only with all of them."""
-        if asked not in self._made:
-            self._made[asked] = connect_aws(*asked)
-        return SimpleNamespace(get_paginator=self._made[asked].get_paginator, close=lambda: None)
-
-    def close(self):
-        for made in self._made.values():
-            made.close()
-
-
 class MonthBooks:
     """A controller's jobs, which do one moment's work at a time."""
 
@@ -83,46 +61,39 @@ class MonthBooks:
             prices=PriceSettings(
                 fallback="none",
                 on_prem=(ON_PREM,),
-                live=LivePriceSettings(pricing_url=aws, ec2_url=aws, attempts=1),
+                live=LivePriceSettings(pricing_url=aws, ec2_url=aws, attempts=1, instances="off"),
             ),
             bills=BillSettings(sources=(BillSource(name="acme", path=str(root / "bills")),)),
         )
+        options = ControllerOptions(config)
         self.agents = agents
         self.present = ScriptedPresent()
-        self.books = build_books(ControllerOptions(config), root, self.present)
+        self.books = build_books(options, root, self.present)
         self.store = self.books.store
         self.store.claim_epoch()
-        self.clients = Clients()
-        self.prices = PriceKeeper(self.store, config.prices.live, self.clients.connect)
-        self.now = END
-        intake = BillIntake(self.store, root / "scratch", lambda: self.now, timedelta(days=15))
-        sources, bookkeeper = sources_of(config.bills), self.books.bookkeeper
-        self.bills = Bills(self.store, intake, sources, load(), bookkeeper, self.present.now)
+        self.jobs = {job.name: job.run for job in jobs_of(options, self.books, self.present, lambda: 0.0)}
 
     def work(self, moment: datetime):
-        """All jobs once. No two tries have the same time of day: they differ by microseconds, of which witnesses and
-        bills know nothing.
+        """All jobs once. No two tries have the same time of day: they differ by microseconds, of which the script
+        knows nothing.
         """
-        now = self.now = moment.replace(microsecond=0)
         self.present.moment = moment
-        if now in PRICED and (failed := self.prices.run(now).failed):
-            raise RuntimeError(f"prices: {failed}")
+        now = moment.replace(microsecond=0)
+        if now in PRICED:
+            self.jobs["prices"]()
         note_lifetimes(self.store, events(now))
         note_lifetimes(self.store, api_lifetimes(api_nodes(now), now))
         for node, documents in pushes(now):
             if refused := self.books.gather.push(node, documents):
                 raise RuntimeError(f"pushed by {node}: {refused}")
-        self.books.gather.run()
+        self.jobs["pull"]()
         gathered = self.books.gather.gathered
         if gathered.refused:
             raise RuntimeError(f"refused: {gathered.refused}")
         silent = {f"{self.agents}/{node}" for node in NODES if serving(node, now) is None}
         if gathered.silent.keys() != silent:
             raise RuntimeError(f"silent: {gathered.silent}, where {silent} were to be")
-        self.bills.run()  # and settles
-
-    def close(self):
-        self.clients.close()
+        self.jobs["bills"]()  # and settles
 
 
 def events(now):

@@ -13,11 +13,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from queue import Empty, Queue
+
+from polars import selectors
 
 from ledger.store import Store
 from ledger.tables import ALL, EPOCHS, PROGRESS, Table
@@ -31,6 +33,8 @@ FULL_AT: datetime = feb(18)
 """There is no room on the disk the first time that this moment is worked on."""
 _OWN = {"node_hours": ["booked_at"]}
 """Columns that tell when something was done, and not what."""
+_TO_THE_SECOND = selectors.by_name("read_at", "read_through", require_all=False).dt.truncate("1s")
+"""Tries differ by microseconds, and so do the times at which they read."""
 
 
 class Broken(Exception):  # noqa: N818  (named for what it is)
@@ -51,7 +55,8 @@ class Played:
 def play(root: Path) -> Played:
     """The month, undisturbed, in this process."""
     os.environ.update(KEYS)
-    with MonthWorld(root) as world, closing(MonthBooks(root, world.agents, world.aws.url)) as books:
+    with MonthWorld(root) as world:
+        books = MonthBooks(root, world.agents, world.aws.url)
         played = Played(books.store)
         for now in STEPS:
             world.turn(now)
@@ -193,7 +198,10 @@ def differences(one: Store, other: Store) -> list[str]:
 
 
 def _unlike(table: Table, one: Store, other: Store) -> str:
-    rows = [store.scan(table).drop(_OWN.get(table.name, [])).sort(table.key).collect() for store in (one, other)]
+    own = _OWN.get(table.name, [])
+    rows = [
+        store.scan(table).drop(own).with_columns(_TO_THE_SECOND).sort(table.key).collect() for store in (one, other)
+    ]
     if rows[0].equals(rows[1]):
         return ""
     for here, there in zip(*(frame.iter_rows(named=True) for frame in rows), strict=False):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from ledger.store import Store
 from ledger.tables import COST, NODE_HOURS, USAGE
 from ledger.verify import verify
-from tests.integration.agent_process import AgentProcess, NotInTime, eventually, fetch
+from tests.integration.agent_process import CHECKOUT, WATTLEDGER, AgentProcess, NotInTime, eventually, fetch
 
 WEEK = ("up", "--simulate", "--speed", "20000")
 CONFIG = {"controller": {"server": {"listen": "127.0.0.1:0"}}}
@@ -41,6 +42,15 @@ def present_reached(api):
     return status if recent and behind < timedelta(hours=1) else None
 
 
+def shown(process, *arguments):
+    """What `wattledger ledger show` prints of the books of that process."""
+    config = process.log.with_suffix(".yaml")
+    command = [*WATTLEDGER, "ledger", "show", "--config", str(config), "--data-dir", str(process.data_dir), *arguments]
+    told = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (told.returncode, told.stderr) == (0, "")
+    return told.stdout
+
+
 @pytest.fixture(scope="module")
 def week(tmp_path_factory):
     """A simulation that has lived through its week, with what its API said; ended as a person would end it."""
@@ -53,6 +63,11 @@ def week(tmp_path_factory):
             "by day": ask(f"{api}/allocation?window=9d&aggregate=holder&accumulate=day"),
             "metrics": fetch(f"{api.removesuffix('/api/v1')}/metrics"),
         }
+        last = datetime.fromisoformat(status["last_closed"])
+        closed = f"{last - timedelta(days=7):%Y-%m-%dT%H:%M:%SZ},{last:%Y-%m-%dT%H:%M:%SZ}"
+        answers["closed"] = ask(f"{api}/allocation?window={closed}&aggregate=holder")
+        answers["shown"] = json.loads(shown(process, "--by", "holder", "--window", closed, "--json"))
+        answers["table"] = shown(process, "--by", "holder", "--window", closed)
         process.process.send_signal(signal.SIGTERM)
         assert process.process.wait(30) == 0, process.said
     return Store(str(folder / "books/ledger")), status, answers, process.said
@@ -87,6 +102,27 @@ def test_what_the_api_says_is_what_the_tables_had_at_its_versions(week):
     assert total_nano(answers["by holder"]) == cost
     usage = store.scan(USAGE, versions["usage"]).select(pl.col("gpu_ns").sum()).collect().item()
     assert sum(int(each["exact"]["gpu_ns"]) for each in answers["by holder"]["data"][0].values()) == usage
+
+
+def figures(each):
+    return int(each["cost_nano_usd"]), int(each["gpu_ns"])
+
+
+def test_ledger_show_tells_the_weeks_books_as_the_api_does(week):
+    """Of the hours that are closed, in which nothing changes between two questions."""
+    _, _, answers, _ = week
+    (told,), rows = answers["closed"]["data"], answers["shown"]["rows"]
+    assert sorted(map(figures, rows)) == sorted(figures(each["exact"]) for each in told.values())
+    assert sum(row["cost_nano_usd"] for row in rows) == total_nano(answers["closed"]) > 0
+    assert {row["holder"] for row in rows if row["pool"] == "own"} <= set(told)
+    assert answers["shown"]["meta"]["sources"] == ["simulated"]
+
+
+def test_the_table_of_ledger_show_ends_with_the_weeks_total(week):
+    _, _, answers, _ = week
+    (footer,) = [line for line in answers["table"].splitlines() if line.startswith("│ all ")]
+    assert f" ${total_nano(answers['closed']) / 1e9:,.2f}* " in footer
+    assert "(simulated)" in answers["table"]
 
 
 def test_metrics_tell_the_weeks_cost(week):

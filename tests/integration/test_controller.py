@@ -41,6 +41,7 @@ class Fleet:
                 "node_name": "gpu-1",
                 "push_url": f"http://127.0.0.1:{self.controller_port}",
                 "push_token_file": str(folder / "push-token"),
+                "push_timeout_seconds": 25,
             },
             "server": {"token_file": str(folder / "agent-token")},
         }
@@ -152,7 +153,7 @@ def test_a_wrong_option_is_refused_in_one_line(tmp_path):
     process = AgentProcess(tmp_path, command=("controller", "--agent", "node-1:9477"))
     assert process.wait(SECONDS) == 2
     assert "option --agent: controller.agents.urls: found" in process.said
-    assert "'node-1:9477' is no address; allowed: http://HOST:PORT or https://HOST:PORT" in process.said
+    assert "allowed: an http or https address, such as http://node-1:9477 instead of 'node-1:9477'" in process.said
     assert len(process.said.splitlines()) == 1
 
 

@@ -1,7 +1,5 @@
 """What a real Prometheus and a real VictoriaMetrics make up for, and what they change while they are away: nothing."""
 
-import subprocess
-
 import polars as pl
 import pytest
 
@@ -14,6 +12,7 @@ from ledger.prometheus_own import own_hours
 from ledger.store import Store
 from ledger.tables import NODE_HOURS, USAGE
 from ledger.verify import verify
+from tests.certificates import self_signed
 from tests.integration.kept_samples import address, backfill, gate, prometheus_with, victoria_with
 from tests.integration.prometheus import Prometheus
 from tests.ledger.ledger_rig import agent_hour, row
@@ -160,21 +159,7 @@ def test_a_query_that_is_refused_as_too_large_changes_nothing(store, samples, re
 
 @pytest.fixture(scope="module")
 def certificate(require_tool, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = [
-        require_tool("openssl"),
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-    ]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(cert), *names], check=True, capture_output=True)
-    return cert, key
+    return self_signed(require_tool("openssl"), tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

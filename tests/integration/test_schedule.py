@@ -1,5 +1,7 @@
 """`wattledger controller` scales by schedule: a real process and API server, one window from begin to end."""
 
+import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -116,11 +118,17 @@ def test_a_window_puts_workloads_down_and_gives_them_back_and_all_of_it_is_told(
     workloads.run_pods()
     wait_until(lambda: workloads.levers() == (3, False), 60, "both to come back")
     workloads.run_pods()
-    wait_until(lambda: not workloads.marks(workloads.web), 20, "the Deployment to be Ready")
+    wait_until(lambda: not workloads.marks(workloads.web), 60, "the Deployment to be Ready")
     wanted = {("web", reason) for reason in ("ScheduledDown", "ScheduledRestore", "ScheduledReady")}
-    wait_until(lambda: wanted <= workloads.reasons(), 20, "Events of all three")
-    done = [(row["name"], row["action"]) for row in audit(running) if row["result"] == "done"]
-    assert sorted(done) == sorted((name, act) for name in ("web", "report") for act in ("down", "restore", "finish"))
+    wait_until(lambda: wanted <= workloads.reasons(), 60, "Events of all three")
+    expected = sorted((name, act) for name in ("web", "report") for act in ("down", "restore", "finish"))
+    # an object is finished first, then its row is written
+    wait_until(lambda: len(done(running)) >= len(expected), 60, "all to be on record")
+    assert done(running) == expected
+
+
+def done(running):
+    return sorted((row["name"], row["action"]) for row in audit(running) if row["result"] == "done")
 
 
 def audit(running):
@@ -130,10 +138,40 @@ def audit(running):
 
 def test_by_default_nothing_is_touched_and_what_would_be_is_told(workloads, controller):
     running = controller(policies=[policy(workloads, {"down": "always"})])
-    wait_until(lambda: {row["name"] for row in audit(running)} == {"web", "report"}, 40, "the dry run to be told")
+    wait_until(lambda: {row["name"] for row in audit(running)} == {"web", "report"}, 60, "the dry run to be told")
     assert all(row["dry_run"] for row in audit(running))
     assert workloads.levers() == (3, False)
     assert workloads.marks(workloads.web) == set()
     assert 'wattledger_schedule_dry_run{policy="nights"} 1' in fetch(
         api_of(running).removesuffix("/api/v1") + "/metrics"
     )
+
+
+def test_policies_are_followed_while_it_runs_and_a_mistake_leaves_the_last_good_ones_in_force(workloads, controller):
+    running = controller(dry_run=False)
+    wait_until(lambda: policies_up(running) == "1", 60, "the controller to look")
+    edit(running, policies=[policy(workloads, {"down": "always"})])
+    wait_until(lambda: workloads.levers() == (0, True), 60, "both to be down by a policy that is new")
+    edit(running, policies=[policy(workloads, {"down": "Mon-Fry"})])
+    wait_until(lambda: policies_up(running) == "0", 60, "the mistake to be told")
+    assert workloads.levers() == (0, True)
+    assert running.said.count("is refused: ") == running.said.count("schedule.policies[0].down: found") == 1
+    edit(running, policies=[])
+    wait_until(lambda: workloads.levers() == (3, False), 60, "both to come back when their policy is gone")
+    assert policies_up(running) == "1"
+
+
+def edit(running, **schedule):
+    """Its configuration file says something else, all at once."""
+    file = running.folder / f"{running.log.name}.yaml"
+    settings = json.loads(file.read_text())
+    settings["schedule"] |= schedule
+    other = file.with_suffix(".new")
+    other.write_text(json.dumps(settings))
+    os.replace(other, file)  # noqa: PTH105  (whole, as an editor does it)
+
+
+def policies_up(running):
+    page = fetch(api_of(running).removesuffix("/api/v1") + "/metrics")
+    found = [line.split()[1] for line in page.splitlines() if line.startswith("wattledger_schedule_policies_up ")]
+    return found[0] if found else None

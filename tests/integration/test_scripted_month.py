@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from datetime import timedelta
 
@@ -16,7 +18,7 @@ from ledger.verify import pending_hours, verify
 from tests.integration import month_bill as bill
 from tests.integration import month_prices as prices
 from tests.integration import scripted_month as script
-from tests.integration.month_run import copy, differences, play, play_killed
+from tests.integration.month_run import CHECKOUT, copy, differences, play, play_killed
 from tests.integration.month_truth import HELD, apportion, reason, total_nano, work_out
 from tests.ledger import duck
 
@@ -239,6 +241,13 @@ def test_duckdb_comes_to_the_same_sums_from_the_files_alone(books, truth):
     assert {key: nano for key, (nano,) in teams.items() if key[1] in HELD} == {
         k: n for k, n in own.items() if k[1] in HELD
     }
+
+
+def test_no_import_starts_threads_that_a_life_would_lack():
+    code = "import tests.integration.month_books\nfrom pathlib import Path\n"
+    code += "print(*(file.read_text().strip() for file in Path('/proc/self/task').glob('*/comm')))"
+    told = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert "polars-0" not in told.stdout.split()
 
 
 def test_killed_at_random_moments_and_once_without_room_it_comes_to_the_same(played, books, tmp_path):

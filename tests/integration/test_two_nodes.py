@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
+from statistics import median
 from typing import NamedTuple
 
 import pytest
@@ -255,12 +256,18 @@ def test_promql_over_the_raw_counters_of_the_agents_window_is_the_agents_own_fig
 
 @pytest.mark.parametrize("metric", FORMULAS)
 def test_increase_over_a_window_as_a_board_has_it_is_near_the_agents_own_figure(scraped, metric):
+    """In windows of which nothing is missing: where an agent got no processor, cost and work of a sweep fall apart."""
     gained = {
         name: f"sum(increase({counter}{{{JOBS['pod']},{SOLO}{chosen}}}[{WINDOW_SECONDS}s]))"
         for name, (counter, chosen) in COUNTERS.items()
     }
-    own = scraped.prometheus.value(f"{metric}{{{JOBS['pod']},{SOLO}}}", scraped.full)
-    assert scraped.prometheus.value(FORMULAS[metric].format(**gained), scraped.full) == pytest.approx(own, rel=0.02)
+    own, formula = f"{metric}{{{JOBS['pod']},{SOLO}}}", FORMULAS[metric].format(**gained)
+    ratios = [
+        scraped.prometheus.value(formula, last.stamp) / scraped.prometheus.value(own, last.stamp)
+        for _, last in windows(scraped)
+    ]
+    assert len(ratios) >= 3
+    assert median(ratios) == pytest.approx(1, rel=0.02)
 
 
 def test_a_model_over_two_nodes_costs_what_its_two_gpus_cost(scraped):
