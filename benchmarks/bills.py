@@ -18,6 +18,7 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.agent_table import Table, machine, median
+from cli.process_memory import KEPT_PAGES, TABLES_ALLOCATOR
 
 Told = dict[str, Any]
 
@@ -81,7 +82,8 @@ def _compare(table: Table, root: str, form: str, lines: int, rounds: int) -> Non
 
 def _part(name: str, *arguments: object) -> Told:
     command = [sys.executable, "-m", "benchmarks.bill_stages", name, *map(str, arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    environment = {TABLES_ALLOCATOR: KEPT_PAGES, **os.environ}  # as the controller runs
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     told: Told = json.loads(done.stdout)
     return told
 

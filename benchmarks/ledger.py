@@ -53,16 +53,23 @@ def _close(table: Table, root: str, nodes: int) -> None:
 
 
 def _book(table: Table, root: str, nodes: int) -> None:
-    told = _part("book", root, nodes, HOURS)
+    tenth, told = _part("book", f"{root}-tenth", nodes, HOURS // 10), _part("book", root, nodes, HOURS)
     table.section(f"Booking a week of {nodes:,} nodes: {told['rows']:,} rows of usage")
-    for name, seconds in told["parts"].items():
-        table.row(f"{name}{', written beside' if name == 'usage' else ''}", seconds, "s")
-    table.row("priced, apportioned and written as cost", told["rows"] / told["seconds"] / 1e6, "million rows/s")
-    table.row("the same in the quietest round of two days", max(told["rates"]) / 1e6, "million rows/s", least=1)
-    cores = os.cpu_count() or 1
-    free = told["rows"] / told["cpu_seconds"] * cores
-    table.row(f"by CPU time, were all {cores} cores free", free / 1e6, "million rows/s")
+    for name, seconds in told["seconds"].items():
+        table.row(name, seconds, "s")
+    booking = ("priced and apportioned", "cost written")
+    _rate(table, told, "priced, apportioned and written as cost", booking, least=1)
+    _rate(table, told, "the same with grams", (*booking, "grams"))
+    _rate(table, told, "all that the controller does, usage written too", tuple(told["seconds"]))
     table.row("peak memory", told["peak_mib"], "MiB")
+    table.row("peak memory over a tenth of the range", tenth["peak_mib"], "MiB")
+
+
+def _rate(table: Table, told: dict[str, Any], name: str, parts: tuple[str, ...], **target: float) -> None:
+    """Rows a second by the clock, and what the CPU time of these parts would come to, were no core wanted elsewhere."""
+    seconds, cpu = (sum(told[figure][part] for part in parts) for figure in ("seconds", "cpu"))
+    table.row(name, told["rows"] / seconds / 1e6, "million rows/s", **target)
+    table.row("    by CPU time", told["rows"] / cpu * (os.cpu_count() or 1) / 1e6, "million rows/s")
 
 
 def _roll_up(table: Table, root: str) -> None:

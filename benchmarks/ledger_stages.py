@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -18,15 +19,17 @@ from deltalake import DeltaTable
 from benchmarks import ledger_world as world
 from collectors.price_list import PriceRow
 from ledger.agent_hours import read_hour
-from ledger.allocate import DIMENSION, allocate
+from ledger.allocate import allocate
+from ledger.carbon import Carbon, with_carbon
+from ledger.carbon_settings import CarbonSettings
+from ledger.costing import Costing, CostRules
+from ledger.dimension_names import DIMENSION
 from ledger.keeper import Keeper
-from ledger.list_cost import PRICED_COLUMNS, list_cost
-from ledger.list_costing import ListCosting, devices
 from ledger.price_live_settings import LivePriceSettings
 from ledger.price_settings import PriceSettings
-from ledger.price_table import LedgerPrices, price_node_hours
+from ledger.price_table import LedgerPrices
 from ledger.store import Store
-from ledger.tables import COST, NODE_HOURS, ON_DEMAND_PRICES, SPOT_PRICES, USAGE
+from ledger.tables import COST, NODE_HOURS, USAGE
 
 HOURS_A_WRITE = 48
 """Two days: each is a partition, and partitions are written side by side."""
@@ -44,7 +47,7 @@ LISTED = PriceRow(
 def close_hour(root: str, nodes: str) -> dict[str, Any]:
     """An hour of every node, from its agents' documents to seven tables."""
     documents = list(world.documents(int(nodes)))
-    keeper = Keeper(Store(root), ListCosting(Store(root), _known()))
+    keeper = Keeper(Store(root), _costing(Store(root)))
     now = world.START + timedelta(hours=1)
     began = time.perf_counter()
     hours = [read_hour(json.loads(text), node=node, now=now, simulated=False) for node, text in documents]
@@ -57,41 +60,35 @@ def close_hour(root: str, nodes: str) -> dict[str, Any]:
 
 
 def book(root: str, nodes: str, hours: str) -> dict[str, Any]:
-    """Usage of many hours priced, apportioned and written as cost; the usage itself is written beside, not counted."""
-    store, known = Store(root), _known()
-    price = apportion = write = other = cpu = 0.0
+    """Usage of many hours priced, apportioned, weighed in grams and written, as the controller does it."""
+    store = Store(root)
+    costing = _costing(store)
+    seconds: dict[str, float] = dict.fromkeys(("priced and apportioned", "grams", "cost written", "usage written"), 0.0)
+    cpu = dict(seconds)
     rows = total = 0
-    rates: list[float] = []
-    for first in range(0, int(hours), HOURS_A_WRITE):
-        count = min(HOURS_A_WRITE, int(hours) - first)
-        usage = world.usage(int(nodes), first, count)
-        register = world.node_hours(usage)
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
         began, cpu_began = time.perf_counter(), time.process_time()
-        priced = price_node_hours(devices(usage), known, store.scan(SPOT_PRICES), store.scan(ON_DEMAND_PRICES))
-        at_price = time.perf_counter()
-        asked = priced.hours.select(PRICED_COLUMNS)
-        cost = list_cost(usage, register, asked, world.no_notes(), in_order=True)
-        at_cost = time.perf_counter()
+        made = work()
+        seconds[name] += time.perf_counter() - began
+        cpu[name] += time.process_time() - cpu_began
+        return made
+
+    for first in range(0, int(hours), HOURS_A_WRITE):
+        usage = world.usage(int(nodes), first, min(HOURS_A_WRITE, int(hours) - first))
+        register = world.node_hours(usage)
         days = {"day": usage["day"].unique().to_list()}
-        store.replace(COST, cost.select(list(COST.schema)), days)
-        at_write = time.perf_counter()
-        cpu += time.process_time() - cpu_began
-        price, apportion, write = price + at_price - began, apportion + at_cost - at_price, write + at_write - at_cost
-        store.replace(USAGE, usage, days)
+        listed = timed(
+            "priced and apportioned", partial(costing.listed, usage, register, world.no_notes(), in_order=True)
+        )
+        cost = timed("grams", partial(_weighed, listed.cost, usage, costing))
+        timed("cost written", partial(store.replace, COST, cost.select(list(COST.schema)), days))
+        timed("usage written", partial(store.replace, USAGE, usage, days))
         store.replace(NODE_HOURS, register, days)
-        other += time.perf_counter() - at_write
         rows, total = rows + usage.height, total + int(cost["list_nano_usd"].sum())
-        rates.append(usage.height / (at_write - began))
     if total != int(nodes) * int(hours) * world.NODE_NANO:
         raise RuntimeError("the rows do not add up to the nodes' prices")
-    seconds = {"price": price, "apportion": apportion, "write": write, "usage": other}
-    return {
-        "rows": rows,
-        "seconds": price + apportion + write,
-        "cpu_seconds": cpu,
-        "parts": seconds,
-        "rates": rates,
-    }
+    return {"rows": rows, "seconds": seconds, "cpu": cpu}
 
 
 def roll_up(root: str, hours: str) -> dict[str, Any]:
@@ -124,8 +121,13 @@ def roll_up_duckdb(root: str, hours: str) -> dict[str, Any]:
     return {"seconds": seconds, "rows": len(rows)} | dict(zip(SUMS, map(sum, sums), strict=True))
 
 
-def _known() -> LedgerPrices:
-    return LedgerPrices(PriceSettings(), [LISTED], LivePriceSettings())
+def _weighed(cost: pl.DataFrame, usage: pl.DataFrame, costing: Costing) -> pl.DataFrame:
+    return with_carbon(cost.lazy(), usage.lazy(), costing.rules.carbon).collect()
+
+
+def _costing(store: Store) -> Costing:
+    known = LedgerPrices(PriceSettings(), [LISTED], LivePriceSettings())
+    return Costing(store, CostRules(known, Carbon.read(CarbonSettings())))
 
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {

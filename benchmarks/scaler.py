@@ -5,6 +5,8 @@ for what, and when, is what the server's audit log says. Parts:
 
   steady   requests, CPU and memory while nothing is to be done, beside those without any workload
   edge     a window that begins and ends for 1,000 workloads: from the edge to the last write
+  ready    the same edge for workloads with pods, on a cluster of its own with nodes that kwok plays, up to the last pod
+           Ready
   guards   1,000 workloads with GPUs that are in their window, and of whose GPUs nothing is known
   peer     the requests of py-kube-downscaler's loop on the same objects
 
@@ -30,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import yaml
 
 from benchmarks.agent_table import Table, machine, median
+from benchmarks.scaler_ready import ready
 from benchmarks.scaler_run import (
     TICK_SECONDS,
     WRITES_PER_SECOND,
@@ -40,10 +43,11 @@ from benchmarks.scaler_run import (
     edge_policy,
     observe,
 )
-from benchmarks.scaler_world import EDGE, USER, AuditedServer, Call, Fleet, count, grant
+from benchmarks.scaler_world import EDGE, Fleet, count, grant
+from tests.cluster.audited import USER, AuditedServer, Call
 from tests.cluster.build import KUBERNETES_VERSION
 
-PARTS = ("steady", "edge", "guards", "peer")
+PARTS = ("steady", "edge", "ready", "guards", "peer")
 PEER, PEER_CLIENT, PEER_SECONDS, PEER_PASSES = "peer", "pykube-ng==23.6.0", 60, 3
 """The loop's default interval."""
 _SETTLE_SECONDS = 30.0
@@ -78,18 +82,22 @@ def main() -> None:
     print(machine())
     print(f"Kubernetes {KUBERNETES_VERSION}: API server and etcd without fsync, on the same machine")
     print(f"others at work: load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
-    with tempfile.TemporaryDirectory() as folder, AuditedServer.up() as server:
-        grant(server)
-        server.install_crds()
-        bench = Bench(Table(), server, fleet, Path(folder), given.seconds)
-        run(bench, given.parts or PARTS)
-    if bench.table.missed:
-        sys.exit("\nmissed: " + "; ".join(bench.table.missed))
+    table, parts = Table(), given.parts or PARTS
+    with tempfile.TemporaryDirectory() as folder:
+        if set(parts) - {"ready"}:
+            with AuditedServer.up() as server:
+                grant(server)
+                server.install_crds()
+                run(Bench(table, server, fleet, Path(folder), given.seconds), parts)
+        if "ready" in parts:
+            ready(table, Path(folder) / "ready", fleet.edge)
+    if table.missed:
+        sys.exit("\nmissed: " + "; ".join(table.missed))
     print("\nall targets are kept")
 
 
 def run(bench: Bench, parts: Sequence[str]) -> None:
-    """The parts, in their order."""
+    """The parts on one server, in their order."""
     empty = _steady(bench, "empty", min(bench.seconds, 120)) if "steady" in parts else None
     began = time.monotonic()
     bench.fleet.make(bench.server)

@@ -44,6 +44,7 @@ MOST_KILLS = 2
 """At any moment, in one part of a night; more of them would leave a slow machine's controller no time to write."""
 CALM_SECONDS = 60.0
 """So long after the last fault everything must be as it was."""
+TOLD_EACH = 10
 TEMPLATED = frozenset({"Deployment", "StatefulSet", "Rollout"})
 """Kinds whose owner may change their pods' template at any time."""
 
@@ -319,8 +320,8 @@ def staged(server: ApiServer, seed: int) -> Generator[Stage]:
             stage.close()
 
 
-def play(server: ApiServer, runs: int, seed: int) -> Tally:
-    """So many runs.
+def play(server: ApiServer, runs: int, seed: int, told: Callable[[str], None] | None = None) -> Tally:
+    """So many runs; ``told`` hears now and then how far it is.
 
     Raises:
         Broken: the first thing that is not as it must be.
@@ -331,6 +332,8 @@ def play(server: ApiServer, runs: int, seed: int) -> Tally:
                 stage.run()
             except Broken as error:
                 raise Broken(f"run {number}: {error}") from error
+            if told and not number % TOLD_EACH:
+                told(f"{number} of {runs} runs: {stage.tally.kills.total()} kills, {stage.tally.faults.total()} faults")
         return stage.tally
 
 
@@ -345,7 +348,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         with ApiServer.up() as server:
-            rows = play(server, options.runs, seed).rows()
+            rows = play(server, options.runs, seed, lambda line: print(line, file=sys.stderr, flush=True)).rows()
     except Broken as error:
         print(f"BROKEN  with seed {seed}: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.kube_node import cpu_seconds, peak_kib
-from benchmarks.scaler_world import BUSY, EDGE, REST, USER, AuditedServer, Call
+from benchmarks.scaler_world import BUSY, EDGE, REST
+from tests.cluster.audited import USER, AuditedServer, Call
 from tests.integration.agent_process import AgentProcess, eventually
 
 TICK_SECONDS = 5.0
@@ -81,8 +82,10 @@ class While:
     peak_mib: float
 
 
-def controller(server: AuditedServer, folder: Path, policies: Sequence[Mapping[str, Any]] = ()) -> Controller:
-    """Starts one."""
+def controller(
+    server: AuditedServer, folder: Path, policies: Sequence[Mapping[str, Any]] = (), agents: Sequence[str] = ()
+) -> Controller:
+    """Starts one, which asks the agents at these addresses."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -98,7 +101,7 @@ def controller(server: AuditedServer, folder: Path, policies: Sequence[Mapping[s
     }
     config = {
         "kubernetes": {"mode": "on", **kubernetes},
-        "controller": {"lease": {"mode": "on"}},
+        "controller": {"lease": {"mode": "on"}, "agents": {"urls": list(agents)}},
         "schedule": schedule,
         "prices": {"cloud_identity": "off", "live": {"aws": "off"}},
     }

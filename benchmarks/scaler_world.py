@@ -1,88 +1,19 @@
-"""What the scaler's benchmark works against: a real API server that keeps an audit log, and ten thousand workloads.
+"""What the scaler's benchmark works against: ten thousand workloads on a real API server."""
 
-The audit log is the server's own testimony of who asked for what and when, and costs neither side a proxy.
-"""
-
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Self, TypeVar, cast
+from typing import Any, cast
 
 from collectors.kube_api import KubeApi
 from collectors.kube_json import JsonObject
-from controller.scaling.informers import PAGE_OBJECTS
 from tests.cluster.api_only import ApiServer
+from tests.cluster.audited import USER, Call
+from tests.cluster.crowd import Crowd
 
-T = TypeVar("T")
-
-USER = "scaler"
-"""As whom the controller asks."""
 EDGE, BUSY, REST = "edge", "busy", "rest"
 """How namespaces begin: of those that a window edge concerns, of those whose GPUs nobody knows, of all others."""
-_AT_ONCE = 6
-_PAGE = f"limit={PAGE_OBJECTS}"
 _RULES = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "patch"]}]
-_POLICY = f"""apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- {{level: Metadata, users: [{USER}]}}
-- {{level: None}}
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request of the controller, as the server wrote it down."""
-
-    verb: str
-    resource: str
-    """With its subresource, such as ``deployments/scale``; of what is no resource its path."""
-    came: datetime
-    ended: datetime
-    code: int
-    uri: str = ""
-
-    @property
-    def of_books(self) -> bool:
-        """Whether the same process asks for its books: what nodes and agents there are, and what quotas grant.
-
-        Lists of scaling are told by the length of their pages, which is theirs alone.
-        """
-        return "kueue" in self.uri or (self.verb == "list" and _PAGE not in self.uri)
-
-    @property
-    def writes(self) -> bool:
-        """Whether it changes a workload."""
-        return self.verb == "patch"
-
-    @property
-    def renews(self) -> bool:
-        """Whether it is about the Lease."""
-        return self.resource == "leases"
-
-
-class AuditedServer(ApiServer):
-    """Writes down what the controller asks for."""
-
-    def calls(self) -> list[Call]:
-        """All requests so far but watches that have not begun."""
-        return [call for line in self._lines() if (call := _call(json.loads(line))) is not None]
-
-    def _lines(self) -> Iterator[str]:
-        with (self.folder / "audit.log").open(encoding="utf-8") as log:
-            yield from (line for line in log if line.endswith("\n"))
-
-    def _run(self, name: str, *arguments: str) -> None:
-        if name == "kube-apiserver":
-            policy = self.folder / "audit-policy.yaml"
-            policy.write_text(_POLICY, encoding="utf-8")
-            arguments += (f"--audit-policy-file={policy}", f"--audit-log-path={self.folder}/audit.log")
-        super()._run(name, *arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +63,6 @@ class Fleet:
             crowd.all(_settle, self.deployments(start))
 
 
-class Crowd:
-    """Makes requests as administrator, some at once."""
-
-    def __init__(self, server: ApiServer) -> None:
-        self._api = server.client(timeout_seconds=60, keep_connections=True)
-        self._pool = ThreadPoolExecutor(_AT_ONCE)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        self._api.close()
-
-    def all(self, make: Callable[[KubeApi, T], None], items: Iterable[T]) -> None:
-        """One request, or more, for each; returns once all are answered."""
-        for _ in self._pool.map(partial(make, self._api), items):
-            pass
-
-
 def grant(server: ApiServer) -> None:
     """Let the controller do its work."""
     server.grant(USER, _RULES)
@@ -160,26 +71,6 @@ def grant(server: ApiServer) -> None:
 def count(calls: Sequence[Call]) -> Counter[str]:
     """Requests by verb and resource."""
     return Counter(f"{call.verb} {call.resource}" for call in calls)
-
-
-def _call(event: dict[str, Any]) -> Call | None:
-    watches = event["verb"] == "watch"
-    if watches != (event["stage"] == "ResponseStarted"):
-        return None
-    about = cast("dict[str, str]", event.get("objectRef") or {})
-    parts = (about.get("resource"), about.get("subresource"))
-    return Call(
-        verb=event["verb"],
-        resource="/".join(part for part in parts if part) or event["requestURI"],
-        came=_moment(event["requestReceivedTimestamp"]),
-        ended=_moment(event["stageTimestamp"]),
-        code=int(event.get("responseStatus", {}).get("code", 0)),
-        uri=event["requestURI"],
-    )
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _deployment_path(space: str, name: str = "") -> str:
