@@ -38,6 +38,8 @@ IDLE_SECONDS = 61
 ENDS_AFTER_SECONDS = 8
 """Once all is down the window is made to end so soon: a policy is followed within four seconds."""
 SECONDS = 300
+DOWN_SECONDS = 3 * SECONDS
+"""One whose agent does not answer in time is asked again after five minutes: on a busy machine that may happen."""
 
 
 def fleet():
@@ -131,11 +133,13 @@ def night(kwok, running, tmp_path_factory):
             return Scrape(fetch(metrics))
 
         try:
-            eventually("the pods are gone", lambda: kwok.count_pods() == REPLICAS * UNSEEN, SECONDS, every=0.5)
+            eventually("the pods are gone", lambda: kwok.count_pods() == REPLICAS * UNSEEN, DOWN_SECONDS, every=0.5)
         except NotInTime as error:
             replicas = Counter(item["spec"]["replicas"] for item in kwok.deployments())
             told = [line for line in fetch(metrics).splitlines() if line.startswith("wattledger_schedule_")]
-            error.add_note(f"{kwok.count_pods()} pods, deployments by replicas {dict(replicas)}\n" + "\n".join(told))
+            why = sorted({each["message"] for each in kwok.admin.get("/api/v1/events?limit=2000")["items"]})[:20]
+            error.add_note(f"{kwok.count_pods()} pods, deployments by replicas {dict(replicas)}")
+            error.add_note("\n".join((*told, *why, controller.said[-4000:])))
             raise
         down = eventually("the metrics tell it", lambda: told_down(look()), SECONDS, every=0.2)
         replicas = Counter(item["spec"]["replicas"] for item in kwok.deployments())

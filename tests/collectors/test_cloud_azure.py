@@ -1,10 +1,14 @@
 import json
+from functools import partial
 
 import pytest
 
-from collectors.cloud_azure import identity
+from collectors import cloud_azure
 from collectors.cloud_metadata import CloudIdentity
 from collectors.errors import Unavailable
+
+identity = partial(cloud_azure.identity, timeout_seconds=30)
+"""A machine under load takes its time."""
 
 PATH = "GET /metadata/instance/compute?api-version=2021-02-01&format=json"
 COMPUTE = {

@@ -1,8 +1,13 @@
+from functools import partial
+
 import pytest
 
-from collectors.cloud_gcp import identity
+from collectors import cloud_gcp
 from collectors.cloud_metadata import CloudIdentity
 from collectors.errors import Unavailable
+
+identity = partial(cloud_gcp.identity, timeout_seconds=30)
+"""A machine under load takes its time."""
 
 ROOT = "GET /computeMetadata/v1/"
 
