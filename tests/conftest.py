@@ -7,6 +7,7 @@ distribution's, which the FOCUS validator alone needs.
 
 import os
 import shutil
+import socketserver
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -34,6 +35,9 @@ TOOLS = {
 # a property is no timed test: what a busy machine takes for an example says nothing
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+# who serves in a test's process may get no processor for a while: nobody is turned away meanwhile
+socketserver.TCPServer.request_queue_size = 128
 
 
 def find_tool(name: str) -> str:

@@ -153,7 +153,6 @@ def _server(answer: Callable[[str], dict[str, Any] | None]) -> ThreadingHTTPServ
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # all of them are asked at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing is said of who asked and did not wait."""

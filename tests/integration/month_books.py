@@ -57,7 +57,9 @@ class MonthBooks:
 
     def __init__(self, root: Path, agents: str, aws: str):
         config = Config(
-            controller=ControllerSettings(agents=AgentsSettings(urls=tuple(f"{agents}/{node}" for node in NODES))),
+            controller=ControllerSettings(
+                agents=AgentsSettings(urls=tuple(f"{agents}/{node}" for node in NODES), timeout_seconds=120)
+            ),
             prices=PriceSettings(
                 fallback="none",
                 on_prem=(ON_PREM,),
