@@ -2,29 +2,16 @@
 
 import pytest
 
-from tests.cluster import build, machine
 from tests.cluster.claims import CLAIMS, CLASSES, claim, device_class
 from tests.cluster.cluster import Cluster
-from tests.cluster.errors import ClusterUnavailable
-from tests.conftest import REQUIRED
+from tests.cluster.standing import standing
 
 
 @pytest.fixture(scope="package")
 def cluster():
-    """Two nodes, ``node-a`` and ``node-b``, whose device plugins offer nothing yet.
-
-    Skips by name where the machine cannot have a cluster or its programs are not built. Where programs are required
-    they are built first, or the build that is running is waited for.
-    """
-    try:
-        machine.require_machine()
-        if REQUIRED:
-            build.build()
-        standing = Cluster.up()
-    except ClusterUnavailable as error:
-        pytest.skip(str(error))
-    with standing:
-        yield standing
+    """Two nodes, ``node-a`` and ``node-b``, whose device plugins offer nothing yet."""
+    with standing(Cluster.up) as stands:
+        yield stands
 
 
 @pytest.fixture

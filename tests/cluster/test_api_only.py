@@ -1,6 +1,7 @@
 """The API server alone, with controllers beside it."""
 
 import signal
+from functools import partial
 
 import pytest
 
@@ -8,7 +9,8 @@ from collectors.errors import Unavailable
 from collectors.kube_errors import Forbidden
 from tests.cluster.api import ApiError
 from tests.cluster.api_only import CRD_PATH, ApiServer, crds
-from tests.cluster.errors import ClusterFailed, ClusterUnavailable
+from tests.cluster.errors import ClusterFailed
+from tests.cluster.standing import standing
 from tests.cluster.waiting import wait_until
 
 LABELS = {"app": "web"}
@@ -24,12 +26,8 @@ DEPLOYMENT = {
 
 @pytest.fixture(scope="module")
 def server():
-    try:
-        standing = ApiServer.up(with_controllers=True)
-    except ClusterUnavailable as error:
-        pytest.skip(str(error))
-    with standing:
-        yield standing
+    with standing(partial(ApiServer.up, with_controllers=True)) as stands:
+        yield stands
 
 
 def names_of(server, path):

@@ -6,13 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cluster import build
 from tests.cluster.audited import USER
-from tests.cluster.errors import ClusterUnavailable
 from tests.cluster.idle_agents import IdleAgents
 from tests.cluster.kwok import GPU, READY_DELAY_SECONDS, KwokCluster, deployment
+from tests.cluster.standing import standing
 from tests.cluster.windows import change_windows, window
-from tests.conftest import REQUIRED
 from tests.integration.agent_process import AgentProcess, NotInTime, Scrape, eventually, fetch
 from tests.integration.test_books import api_of
 
@@ -58,14 +56,8 @@ def _name(start, number):
 
 @pytest.fixture(scope="module")
 def kwok():
-    try:
-        if REQUIRED:
-            build.build()
-        standing = KwokCluster.up()
-    except ClusterUnavailable as error:
-        pytest.skip(str(error))
-    with standing:
-        yield standing
+    with standing(KwokCluster.up) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

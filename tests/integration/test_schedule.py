@@ -6,11 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cluster import build
 from tests.cluster.api_only import ApiServer
-from tests.cluster.errors import ClusterUnavailable
+from tests.cluster.standing import standing
 from tests.cluster.waiting import wait_until
-from tests.conftest import REQUIRED
 from tests.integration.agent_process import AgentProcess, fetch
 from tests.integration.test_books import api_of, ask
 
@@ -35,14 +33,8 @@ CRON_JOB = {
 
 @pytest.fixture(scope="module")
 def api():
-    try:
-        if REQUIRED:
-            build.build()
-        standing = ApiServer.up()
-    except ClusterUnavailable as error:
-        pytest.skip(str(error))
-    with standing:
-        yield standing
+    with standing(ApiServer.up) as server:
+        yield server
 
 
 class Workloads:

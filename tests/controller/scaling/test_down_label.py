@@ -1,6 +1,7 @@
 """``kubectl rollout undo`` takes a Deployment's annotations back in time; what was put down comes back all the same."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -12,10 +13,8 @@ from controller.scaling.kinds.commands import DOWN
 from controller.scaling.model import NamespaceSeen, Ref
 from controller.scaling.record import COMMAND, RECORD
 from controller.scaling.writer import object_path
-from tests.cluster import build
 from tests.cluster.api_only import ApiServer
-from tests.cluster.errors import ClusterUnavailable
-from tests.conftest import REQUIRED
+from tests.cluster.standing import standing
 from tests.controller.scaling.engine_rig import AFTER, INSIDE, REGISTRY, Notes, make_engine, nightly, settle
 from tests.controller.scaling.kind_objects import OBJECTS
 from tests.controller.scaling.test_every_step import become_ready, essence
@@ -161,14 +160,8 @@ class RealView:
 
 @pytest.fixture
 def real():
-    try:
-        if REQUIRED:
-            build.build()
-        standing = ApiServer.up(with_controllers=True)
-    except ClusterUnavailable as error:
-        pytest.skip(str(error))
-    with standing:
-        yield standing
+    with standing(partial(ApiServer.up, with_controllers=True)) as server:
+        yield server
 
 
 def test_after_a_real_rollout_undo_a_real_deployment_comes_back(real):

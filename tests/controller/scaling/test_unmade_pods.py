@@ -1,6 +1,7 @@
 """Why pods are not made, of real controllers whose pods a real quota refuses."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -10,10 +11,8 @@ from controller.scaling.coming_back import late
 from controller.scaling.record import Record
 from controller.scaling.registry import KINDS
 from controller.scaling.unmade_pods import AGAIN, MOST_AT_ONCE, UnmadePods
-from tests.cluster import build
 from tests.cluster.api_only import CONTROLLERS, ApiServer
-from tests.cluster.errors import ClusterUnavailable
-from tests.conftest import REQUIRED
+from tests.cluster.standing import standing
 from tests.controller.scaling.kind_objects import OBJECTS, merged, template
 from tests.integration.agent_process import eventually
 
@@ -32,14 +31,8 @@ class WithQuotas(ApiServer):
 
 @pytest.fixture(scope="module")
 def server():
-    try:
-        if REQUIRED:
-            build.build()
-        standing = WithQuotas.up(with_controllers=True)
-    except ClusterUnavailable as error:
-        pytest.skip(str(error))
-    with standing:
-        yield standing
+    with standing(partial(WithQuotas.up, with_controllers=True)) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
