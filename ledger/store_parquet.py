@@ -28,6 +28,10 @@ ROWS_A_GROUP = 262_144
 _ROWS_A_RUN = 4
 """From this mean length on a column's dictionary is made of its runs, which costs less than one of its rows."""
 _SAMPLE = 4096
+_SWEEPS, _SWEEP_SECONDS = 10, 0.02
+"""A write that failed is cleared away so often: polars raises while threads of it still open other files, which takes
+them milliseconds. One that comes later yet is in no commit, and a vacuum takes it.
+"""
 _SCHEMA_KEY = "ARROW:schema"
 
 
@@ -115,9 +119,11 @@ def _taken_away_on_failure(folder: Path, token: str) -> Generator[None]:
     try:
         yield
     except BaseException:
-        for path in list(_written(folder, token)):
-            with suppress(OSError):
-                path.unlink()
+        for at in range(_SWEEPS):
+            time.sleep(_SWEEP_SECONDS if at else 0)
+            for path in list(_written(folder, token)):
+                with suppress(OSError):
+                    path.unlink()
         raise
 
 
