@@ -7,6 +7,7 @@ for what, and when, is what the server's audit log says. Parts:
   edge     a window that begins and ends for 1,000 workloads: from the edge to the last write
   ready    the same edge for workloads with pods, on a cluster of its own with nodes that kwok plays, up to the last pod
            Ready
+  preview  what `wattledger schedule preview` asks for and takes
   guards   1,000 workloads with GPUs that are in their window, and of whose GPUs nothing is known
   peer     the requests of py-kube-downscaler's loop on the same objects
 
@@ -32,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import yaml
 
 from benchmarks.agent_table import Table, machine, median
+from benchmarks.scaler_preview import preview
 from benchmarks.scaler_ready import ready
 from benchmarks.scaler_run import (
     TICK_SECONDS,
@@ -47,7 +49,7 @@ from benchmarks.scaler_world import EDGE, Fleet, count, grant
 from tests.cluster.audited import USER, AuditedServer, Call
 from tests.cluster.build import KUBERNETES_VERSION
 
-PARTS = ("steady", "edge", "ready", "guards", "peer")
+PARTS = ("steady", "edge", "ready", "preview", "guards", "peer")
 PEER, PEER_CLIENT, PEER_SECONDS, PEER_PASSES = "peer", "pykube-ng==23.6.0", 60, 3
 """The loop's default interval."""
 _SETTLE_SECONDS = 30.0
@@ -106,6 +108,8 @@ def run(bench: Bench, parts: Sequence[str]) -> None:
         show_steady(bench, empty, _steady(bench, "full", bench.seconds))
     if "edge" in parts:
         edge(bench)
+    if "preview" in parts:
+        preview(bench.table, bench.server, bench.fleet, bench.folder)
     if "guards" in parts:
         bench.fleet.make_pods(bench.server)
         guards(bench)

@@ -89,6 +89,14 @@ def controller(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
+    config = settings(server, policies, agents)
+    return Controller(folder, config=config, command=("controller",), listen=f"127.0.0.1:{port}")
+
+
+def settings(
+    server: AuditedServer, policies: Sequence[Mapping[str, Any]], agents: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Its configuration."""
     kubernetes = {"api_url": server.url, "token_file": str(server.token_file(USER)), "ca_file": str(server.ca)}
     schedule = {
         "enabled": True,
@@ -99,13 +107,12 @@ def controller(
         "lead_most_seconds": 0,
         "policies": [*policies, _REST],
     }
-    config = {
+    return {
         "kubernetes": {"mode": "on", **kubernetes},
         "controller": {"lease": {"mode": "on"}, "agents": {"urls": list(agents)}},
         "schedule": schedule,
         "prices": {"cloud_identity": "off", "live": {"aws": "off"}},
     }
-    return Controller(folder, config=config, command=("controller",), listen=f"127.0.0.1:{port}")
 
 
 def edge_policy(begin: datetime, end: datetime) -> Mapping[str, Any]:
