@@ -45,7 +45,7 @@ SPLITS: Final[Mapping[str, tuple[Spread, Metric]]] = {
 }
 UNKNOWN: Final = "__unallocated__"
 """In a name, for what a holder does not have: OpenCost's word."""
-_EXACT: Final = (
+EXACT_AMOUNTS: Final = (
     "cost_nano_usd",
     "spread_nano_usd",
     "idle_nano_usd",
@@ -60,6 +60,7 @@ _EXACT: Final = (
     "carbon_ug",
     "embodied_ug",
 )
+"""What an allocation tells as text, to the last unit."""
 _NS_PER_HOUR: Final = 3_600_000_000_000
 _JOULES: Final = 1000
 _UG_PER_G: Final = 1_000_000
@@ -186,7 +187,7 @@ def _allocation(name: str, row: Mapping[str, Any], question: AllocationQuestion,
         "energyJoules": _ratio(row["energy_mj"], _JOULES),
         "carbonGrams": _ratio(row["carbon_ug"], _UG_PER_G),
         "embodiedCarbonGrams": _ratio(row["embodied_ug"], _UG_PER_G),
-        "exact": {key: None if row[key] is None else str(row[key]) for key in _EXACT},
+        "exact": {key: None if row[key] is None else str(row[key]) for key in EXACT_AMOUNTS},
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from controller.api_allocation import EXACT_AMOUNTS
 from controller.scaling.savings import AMOUNTS
 
 Schema = Mapping[str, Any]
@@ -49,21 +50,6 @@ _OF_TIME: Final[Mapping[str, Schema]] = {
 META: Final = object_of(
     {"versions": _VERSIONS, "truncated": _FLAG, "window": _WINDOW, "basis": TEXT, **_OF_TIME},
     optional=("truncated", "window", "basis", *_OF_TIME),
-)
-_EXACT_AMOUNTS: Final = (
-    "cost_nano_usd",
-    "spread_nano_usd",
-    "idle_nano_usd",
-    "unmeasured_nano_usd",
-    "estimate_nano_usd",
-    "gpu_ns",
-    "unpriced_ns",
-    "active_ns",
-    "idle_ns",
-    "requested_ns",
-    "energy_mj",
-    "carbon_ug",
-    "embodied_ug",
 )
 _COSTS: Final = (
     "gpuHours",
@@ -112,7 +98,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "end": _TIME,
             "minutes": {"type": "number"},
             **dict.fromkeys(_COSTS, _AMOUNT),
-            "exact": object_of(dict.fromkeys(_EXACT_AMOUNTS, _EXACT)),
+            "exact": object_of(dict.fromkeys(EXACT_AMOUNTS, _EXACT)),
         }
     ),
     "Allocations": object_of(

@@ -8,19 +8,10 @@ from datetime import date
 
 import polars as pl
 
+from ledger.tables import USAGE
+
 UNPRICED = "unpriced_ns"
-_ROW = (
-    "day",
-    "hour_utc",
-    "node",
-    "instance_id",
-    "gpu_uuid",
-    "mig",
-    "holder_kind",
-    "holder",
-    "account",
-    "method",
-)
+_ROW = ("day", *(name for name in USAGE.key if name not in {"energy_method", "price_id"}))
 _OF_NO_DEVICE = ("shared", "host")
 
 

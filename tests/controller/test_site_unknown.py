@@ -27,7 +27,7 @@ def store(tmp_path_factory):
 )
 def test_efficiency_is_that_of_measured_cost(cost, idle, unmeasured, efficiency):
     question = api_allocation.AllocationQuestion.read(WINDOW, at(12))
-    row = dict.fromkeys((*api_allocation._EXACT, "holder"), 0)
+    row = dict.fromkeys((*api_allocation.EXACT_AMOUNTS, "holder"), 0)
     row |= {"pool": "own", "cost_nano_usd": cost, "idle_nano_usd": idle, "unmeasured_nano_usd": unmeasured}
     found = api_allocation._allocation("x", row, question, question.window)
     assert found["totalEfficiency"] == efficiency
