@@ -31,7 +31,10 @@ def take_cost_explorer(
         StoreError: the ledger cannot be written.
     """
     now = budget.clock().astimezone(UTC)
-    before = budget.requests()
+    try:
+        before = budget.requests()
+    except Unavailable as error:
+        return [Taken(unavailable=[str(error)])]
     results: list[Taken] = []
     for start in _open_months(now, closed_after):
         if intake.booked_otherwise(start, account):
@@ -52,6 +55,8 @@ def take_cost_explorer(
 
 def _tell(budget: RequestBudget, account: str, before: int) -> None:
     spent = budget.spent()
+    if spent is None:
+        return
     sent = spent.requests - before if spent.requests >= before else spent.requests  # a new day's count began
     _log.info(
         "Cost Explorer was asked about account %s in %d requests for %s USD; today %d of %d requests, %s USD",

@@ -118,7 +118,8 @@ class BillIntake:
                 taken.unavailable.append(str(error))
                 continue
             taken.waiting += found.waiting
-            self._forget(self._register().removed(source.deliveries.source, found.deliveries))
+            if not found.waiting:  # else what is refused may be among what is not all there
+                self._forget(self._register().removed(source.deliveries.source, found.deliveries))
             for delivery in found.deliveries:
                 self._take(source, delivery, taken)
         self._close_months()

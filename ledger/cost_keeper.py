@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 WHAT = "cost"
 """The name of its progress."""
 _INTENSITIES = "carbon"
-"""Beside the versions: what the hourly intensities said of each day."""
+"""The name of what the hourly intensities said of each day."""
 _NODE_HOUR = ("hour_utc", "node", "instance_id")
 _BILLED_AHEAD = timedelta(days=40)
 """A line may be billed in the month before its period."""
@@ -60,14 +60,14 @@ class CostKeeper:
         inputs = {table.name: self._store.version(table) for table in INPUTS}
         carbon = self._costing.rules.carbon
         carbon.refresh()
-        noted = dict(progress(self._store, WHAT))
-        weighed, intensities = noted.pop(_INTENSITIES, {}), carbon.days()
-        former: Versions = noted
+        weighed, intensities = progress(self._store, _INTENSITIES), carbon.days()
+        former: Versions = progress(self._store, WHAT)
         if former == inputs and weighed == intensities:
             return []
         changed = changes(self._store, former, inputs)
         rolled = max((day for table in (USAGE, COST) if (day := self._store.rolled_before(table))), default=date.min)
-        moved = [date.fromisoformat(day) for day, said in intensities.items() if weighed.get(day) != said]
+        told = weighed.keys() | intensities.keys()
+        moved = [date.fromisoformat(day) for day in told if weighed.get(day) != intensities.get(day)]
         again = {*changed.hours, *self._booked(moved, inputs)}
         hours = [hour for hour in sorted(again) if hour.date() >= rolled]
         late = [hour for hour in changed.hours if hour.date() < rolled]
@@ -76,8 +76,10 @@ class CostKeeper:
         for days in _together(hours, self._sizes(hours, inputs)):
             self._make(days, changed, inputs)
         other = any(former.get(name) != inputs[name] for name in inputs if name != NODE_HOURS.name)
-        if changed.hours or other or weighed != intensities:
-            note_progress(self._store, WHAT, inputs | ({_INTENSITIES: intensities} if intensities else {}), now)
+        if changed.hours or other:
+            note_progress(self._store, WHAT, inputs, now)
+        if weighed != intensities:
+            note_progress(self._store, _INTENSITIES, intensities, now)
         return hours
 
     def _make(self, hours: Sequence[datetime], changed: Changed, inputs: Versions) -> None:

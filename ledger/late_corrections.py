@@ -72,7 +72,10 @@ def _by_offer(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _settled(rows: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
-    """List cost of node-days of which every hour has lines now is no estimate: the bill's dollars stand beside it."""
+    """List cost of node-days of which every hour has lines now is no estimate: the bill's dollars stand beside it.
+
+    Where the lines are gone again it is one again.
+    """
     billed = (
         given.filter(pl.col("node") != "")
         .group_by(_NODE_DAY)
@@ -81,7 +84,9 @@ def _settled(rows: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
         .select(*_NODE_DAY, nothing=pl.lit(0, pl.Int64))
     )
     joined = rows.join(billed, on=_NODE_DAY, how="left", maintain_order="left")
-    return joined.with_columns(_AMOUNT.fill_null(pl.col("nothing"))).drop("nothing")
+    again = pl.col("nothing").is_null() & (pl.col("charge") == LIST) & (_AMOUNT == 0)
+    amount = pl.when(again).then(None).otherwise(_AMOUNT.fill_null(pl.col("nothing")))
+    return joined.with_columns(amount.alias("effective_nano_usd")).drop("nothing")
 
 
 def _owed(given: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:

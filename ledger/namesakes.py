@@ -86,20 +86,20 @@ def clusters_of(store: Store, places: Iterable[Place]) -> Mapping[Place, str]:
     return {(hour, node): cluster for hour, node, cluster in found.iter_rows()}
 
 
-def strangers(hours: Iterable[AgentHour], known: Mapping[Place, str], own: str) -> Mapping[str, str]:
-    """Node to the refusal, of those that are of another cluster than the node that the ledger knows.
+def strangers(hours: Iterable[AgentHour], known: Mapping[Place, str], own: str) -> Mapping[Place, str]:
+    """Hour and node to the refusal, of those that are of another cluster than the node that the ledger knows.
 
     Args:
         hours: of agents.
         known: of :func:`clusters_of`.
         own: the cluster of those that name none.
     """
-    found: dict[str, str] = {}
+    found: dict[Place, str] = {}
     for each in hours:
         cluster = _cluster(each, own)
         first = known.get((each.began, each.node), "")
         if cluster and first and cluster != first and not each.instance_id:
-            found.setdefault(each.node, refusal(each.node, cluster, first))
+            found[each.began, each.node] = refusal(each.node, cluster, first)
     return found
 
 

@@ -16,7 +16,7 @@ import polars as pl
 from ledger.agent_hours import AgentHour
 from ledger.hours import NodeNote
 from ledger.keeper import Kept
-from ledger.namesakes import clusters_of, strangers
+from ledger.namesakes import Place, clusters_of, strangers
 from ledger.prometheus_dcgm import dcgm_hour
 from ledger.prometheus_hours import PROMETHEUS, agent_hour
 from ledger.prometheus_nodes import HOUR_SECONDS, NodeSeen, Query, node_notes, nodes_seen
@@ -174,19 +174,25 @@ class Import:
         begun = [hour_s for hour_s, _ in waiting]
         told = self._told(begun)
         refused = self._strangers(each for _, fleet in waiting for each in fleet.hours)
-        result.refused |= refused
-        every = [each for _, fleet in waiting for each in fleet.hours if each.node not in refused]
-        lives = [each for _, fleet in waiting for each in fleet.lifetimes if each.note.node not in refused]
+        result.refused |= {node: why for (_, node), why in refused.items()}
+        every = [each for _, fleet in waiting for each in fleet.hours if (each.began, each.node) not in refused]
+        lives = [
+            each
+            for hour_s, fleet in waiting
+            for each in fleet.lifetimes
+            if (_moment(hour_s), each.note.node) not in refused
+        ]
         fit = [each for each in every if (each.book.hour_s, each.node) not in told]
         note_lifetimes(self._store, seen_lifetimes(lives))
         if fit:
             self._keeper.keep(fit, since=now + _HOUR, now=now)
-        note_progress(self._store, self._what, {"done": _ranges({*self._done(), *begun})}, now)
+        whole = {*begun} - {int(hour.timestamp()) for hour, _ in refused}  # of the others the next run tells again
+        note_progress(self._store, self._what, {"done": _ranges({*self._done(), *whole})}, now)
         result.made += len(begun)
         result.measured += len(every) - len(fit)
         waiting.clear()
 
-    def _strangers(self, hours: Iterable[AgentHour]) -> Mapping[str, str]:
+    def _strangers(self, hours: Iterable[AgentHour]) -> Mapping[Place, str]:
         every = list(hours)
         known = clusters_of(self._store, ((each.began, each.node) for each in every))
         return strangers(every, known, self._cluster)

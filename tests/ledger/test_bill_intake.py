@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -128,6 +129,20 @@ def test_a_refused_bill_that_is_removed_is_refused_no_more_until_it_comes_back(b
     assert len(books.take().refused) == 1
     assert ("acme:copy.csv", "refused", None) in books.register()
     assert books.billed() == 1.25
+
+
+def test_a_refused_bill_that_waits_for_more_of_it_was_not_removed(books):
+    folder = "cur/20261101-20261201"
+    (books.bills / folder).mkdir(parents=True)
+    books.put(f"{folder}/r-1.csv", {"BilledCost": "x"})
+    manifest = books.bills / folder / "report-Manifest.json"
+    manifest.write_text(json.dumps({"reportKeys": [f"{folder}/r-1.csv"]}))
+    assert len(books.take().refused) == 1
+    before = books.register()
+    manifest.write_text(json.dumps({"reportKeys": [f"{folder}/r-1.csv", f"{folder}/r-2.csv"]}))
+    assert len(books.take().waiting) == 1
+    assert books.register() == before
+    assert [state for _, state, _ in before] == ["refused"]
 
 
 def test_a_refused_bill_is_not_read_again_until_it_changes_or_is_read_differently(books):

@@ -261,3 +261,6 @@ def test_an_hourly_intensity_that_comes_late_is_borne_by_its_day_alone(store, tm
     assert list(verify(store)) == []
     # a keeper that comes after knows what was weighed
     assert run(store, replace(known, carbon=Carbon.read(settings))) == []
+    grid.write_text("hour_utc,g_per_kwh\n2026-10-01T05:00:00Z,300\n", encoding="utf-8")
+    assert run(store, known) == [at(5), at(6), at(7)], "a day that is taken out of it falls back to the yearly figure"
+    assert store.scan(COST).filter(pl.col("intensity").str.starts_with("series")).collect().is_empty()

@@ -139,6 +139,18 @@ def test_a_bill_that_comes_when_the_hours_are_gone_ends_the_estimate(tmp_path):
     assert list(verify(store)) == []
 
 
+def test_a_bill_that_is_taken_back_when_the_hours_are_gone_leaves_the_estimate(tmp_path):
+    store = Store(str(rolled(tmp_path, [UNBILLED])))
+    before = store.scan(COST).sort(COST.key).collect()
+    rig.deliver(store, [UNBILLED, *(line(f"a{n}", 7 * USD, "i-a", at(5 + n)) for n in range(3))])
+    run(store)
+    assert effective(store, pl.col("node") == "a") == 21 * USD
+    rig.deliver(store, [UNBILLED])
+    run(store)
+    assert store.scan(COST).sort(COST.key).collect().equals(before)
+    assert list(verify(store)) == []
+
+
 def test_what_is_still_to_be_corrected_is_named_and_not_taken_for_broken(store):
     rig.deliver(store, [*LINES, line("late", 100 * USD, "i-a", at(6))])
     assert at(6) in pending_hours(store)

@@ -113,6 +113,16 @@ class OnPremises(Fleet):
         return NodeNote(name, self.cluster, "", "", "", "", "", "")
 
 
+def test_hours_in_which_no_other_cluster_has_a_node_of_that_name_are_booked_and_the_others_told_again(store):
+    Import(store, keeper(store), OnPremises("one"), "one").run(HOURS[:1], NOW)
+    first = Import(store, keeper(store), OnPremises("two"), "two").run(HOURS, NOW)
+    of_two = store.scan(NODE_HOURS).filter(cluster="two").select("hour_utc").unique().collect()
+    assert sorted(of_two["hour_utc"]) == HOURS[1:]
+    assert sorted(first.refused) == ["a", "b"]
+    second = Import(store, keeper(store), OnPremises("two"), "two").run(HOURS, NOW)
+    assert (second.known, second.refused) == (len(HOURS) - 1, first.refused)
+
+
 def test_a_node_of_the_name_of_another_clusters_is_refused_and_named(store):
     def imported(cluster):
         return Import(store, keeper(store), OnPremises(cluster), cluster).run(HOURS[:2], NOW)
