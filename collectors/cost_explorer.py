@@ -50,29 +50,44 @@ class RequestBudget:
     most: int
     usd_per_request: Decimal
     clock: Callable[[], datetime]
+    _told: tuple[str, int] | None = None
+    """The day and its requests, as read or written last: nothing is read to answer a scrape."""
 
     def requests(self) -> int:
-        """Those of today."""
+        """Those of today.
+
+        Raises:
+            Unavailable: the count cannot be read.
+        """
         try:
             said = json.loads(self.path.read_text(encoding="utf-8"))
-            return int(said["requests"]) if said["day"] == self._today() else 0
-        except (OSError, ValueError, KeyError, TypeError):
+            self._told = str(said["day"]), int(said["requests"])
+        except FileNotFoundError:
             return 0
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Unavailable(
+                f"Cost Explorer: how often it was asked today cannot be read from {self.path} ({error!r}): see in "
+                "AWS's bill what was asked, and remove the file"
+            ) from error
+        return self._of_today()
 
     def cost_usd(self) -> Decimal:
         """What today's requests cost."""
         return self.requests() * self.usd_per_request
 
-    def spent(self) -> Spent:
-        """All of it, at one instant."""
-        requests = self.requests()
+    def spent(self) -> Spent | None:
+        """All of it, at one instant; ``None``: the count cannot be read."""
+        try:
+            requests = self.requests() if self._told is None else self._of_today()
+        except Unavailable:
+            return None
         return Spent(requests, self.most, requests * self.usd_per_request)
 
     def take(self) -> None:
         """One more, written down before it is sent.
 
         Raises:
-            Unavailable: today's are used up.
+            Unavailable: today's are used up, or cannot be counted.
         """
         used = self.requests()
         if used >= self.most:
@@ -88,6 +103,11 @@ class RequestBudget:
             os.replace(fresh, self.path)  # noqa: PTH105  (Path.replace hides that it is one step)
         except OSError as error:
             raise Unavailable(f"Cost Explorer is not asked: its requests cannot be counted ({error})") from error
+        self._told = self._today(), used + 1
+
+    def _of_today(self) -> int:
+        day, requests = self._told or ("", 0)
+        return requests if day == self._today() else 0
 
     def _today(self) -> str:
         return self.clock().astimezone(UTC).date().isoformat()

@@ -7,7 +7,7 @@ setting is shown where it may hold a password.
 import re
 from urllib.parse import urlsplit
 
-_BEFORE_AT = re.compile(r"(?<=://).*@|^(?!\w+://)[^@\s]*:.*@", re.DOTALL)
+_BEFORE_AT = re.compile(r"(?<=://).*@|^(?!\w+://).*@", re.DOTALL)
 
 
 def masked(text: str) -> str:
