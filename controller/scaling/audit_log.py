@@ -372,7 +372,7 @@ def _fate(intent: Intent, seen: Callable[[Ref], Seen | None]) -> tuple[Result, s
     target, through = intent.target, str(intent.row["through"])
     lever = seen(written(Ref(target.kind, target.namespace, target.name), through))
     if intent.row["action"] in OF_SCALERS:
-        return fate_of_scaler(str(intent.row["after"]), lever)
+        return fate_of_scaler(str(intent.row["action"]), str(intent.row["after"]), lever)
     if lever is None or (not through and lever.uid != target.uid):
         return "gone", "it is not there any more; its process ended before it could tell the result"
     record = record_or_none(lever)

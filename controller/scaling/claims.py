@@ -126,9 +126,9 @@ def _asking(value: object, name: tuple[str, str]) -> object:
 
 
 def _gpus(request: JsonObject) -> int:
-    """Of one request; of alternatives the least."""
+    """Of one request; of alternatives that are GPUs the least."""
     if alternatives := children(request, "firstAvailable"):
-        return min(map(_devices, alternatives))
+        return min((found for each in alternatives if (found := _devices(each))), default=0)
     return _devices(child(request, "exactly") or request)
 
 

@@ -1,6 +1,6 @@
 """What was deleted while it was down; and workloads that lost the autoscaler through which they were put down."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,6 +19,23 @@ class View(Protocol):
         """One object."""
         ...
 
+    def synced(self, kind: str, /) -> bool:
+        """Whether all objects of a kind have been listed."""
+        ...
+
+    @property
+    def forbidden(self) -> Mapping[str, str]:
+        """Kinds of which what is seen may be old, or nothing."""
+        ...
+
+
+def is_deleted(ref: Ref, uid: str, view: View) -> bool:
+    """Whether an object is gone for certain; another of its name may be there."""
+    if not view.synced(ref.kind) or ref.kind in view.forbidden:
+        return False
+    seen = view.get(ref)
+    return seen is None or seen.uid != uid
+
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
@@ -32,9 +49,12 @@ class Deleted:
 
 def deleted_since(last: Tick, tick: Tick, view: View) -> Iterator[Deleted]:
     """What bore a record at the last look and is gone."""
-    there = {report.ref for report in tick.reports}
+    there = {(report.ref, report.workload.lever.uid) for report in tick.reports}
     for report in last.reports:
-        if report.ref in there or RECORD not in report.workload.lever.annotations or view.get(report.ref) is not None:
+        lever = report.workload.lever
+        if (report.ref, lever.uid) in there or RECORD not in lever.annotations:
+            continue
+        if not is_deleted(report.ref, lever.uid, view):
             continue
         left = None if report.subject == report.ref else view.get(report.subject)
         why = _WHY if left is None else f"{report.ref.kind} {report.ref.name}: {_WHY}; {left_alone(left)}"

@@ -17,6 +17,7 @@ from controller.scaling.record import RECORD, BrokenRecord, Record, read_record
 _LABEL = re.compile(r"(?P<was>\d{1,9}|none)-(?P<put>\d{1,9}|none)-(?P<at>\d{1,15})")
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _BEGIN) // _MILLISECOND
 
 
 def label_of(record: Record) -> str:
@@ -41,11 +42,13 @@ def believed(seen: Seen) -> Seen:
     if label is None:
         return replace(seen, annotations={key: seen.annotations[key] for key in seen.annotations if key != RECORD})
     said = _LABEL.fullmatch(label)
-    if said is None:  # edited by hand: the record alone says what was
+    if said is None or int(said["at"]) > _LAST:  # edited by hand: the record alone says what was
         return seen
-    if record is not None and _moment(record) == int(said["at"]):
+    made = _remade(seen, said)
+    # a size that changed in the same down has the moment of the first, and is another put
+    if record is not None and (_moment(record), record.put) == (_moment(made), made.put):
         return seen
-    return replace(seen, annotations={**seen.annotations, RECORD: _remade(seen, said).write()})
+    return replace(seen, annotations={**seen.annotations, RECORD: made.write()})
 
 
 def is_remade(record: Record) -> bool:

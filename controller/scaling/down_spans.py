@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from ledger.audit import DONE, DOWN, FINISH, GIVE_WAY, RESTORE, RESULT
+from ledger.audit import DONE, DOWN, FINISH, GIVE_WAY, OF_SCALERS, RESTORE, RESULT
 
 HOUR: Final = timedelta(hours=1)
 _GONE: Final = "gone"
@@ -45,7 +45,8 @@ def spans(rows: pl.DataFrame, through: datetime) -> list[DownSpan]:
         rows: of the audit table.
         through: nothing after it is looked at.
     """
-    done = rows.filter(~pl.col("dry_run"), pl.col("phase") == RESULT, pl.col("at_utc") < through)
+    told = rows.filter(~pl.col("dry_run"), pl.col("phase") == RESULT, pl.col("at_utc") < through)
+    done = told.filter(~pl.col("action").is_in(list(OF_SCALERS)))  # what is done to its bounds is no end of its down
     found: list[DownSpan] = []
     for part in done.sort("at_utc").partition_by("cluster", "namespace", "kind", "name", maintain_order=True):
         first = part.row(0, named=True)

@@ -66,7 +66,7 @@ class Tick:
     reports: tuple[Report, ...]
     """Of objects that a policy concerns, or that bear a record."""
     waiting: int = 0
-    """Downs that the cap left for later."""
+    """Downs that are left for later: by the cap, or since none could be made or recorded any more."""
     error: StoreError | None = None
     """Why the intents of downs could not be committed, so that no more were made."""
 
@@ -310,7 +310,8 @@ class Engine:
         namespace = self._cluster.namespace(seen.ref.namespace)
         workload = Workload(seen, seen, namespace, tuple(self._cluster.pods_of(seen.ref)))
         try:
-            step = decide(seen, _FORGOTTEN, self._kinds[seen.ref.kind], now, ready=seen.readiness.done)
+            kind, brought_back = self._kinds[seen.ref.kind], self._brought_back.get(seen.ref)
+            step = decide(seen, _FORGOTTEN, kind, now, ready=seen.readiness.done, brought_back=brought_back)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is this object's alone)
             return self._broken(workload, error)
         return Report(seen.ref, seen.ref, _FORGOTTEN, step, workload)

@@ -6,35 +6,19 @@ whose workload was deleted while no controller was there to see it.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import polars as pl
 
 from controller.scaling.audit_log import found_again, found_done
-from controller.scaling.model import Ref, Seen
+from controller.scaling.deleted import View, is_deleted
+from controller.scaling.model import Ref
 from ledger.audit import GIVE_WAY, RESULT, AuditRow, Target, action_id, downs_that_last, open_intents
 from ledger.store import Store
 
 REMEMBERED: Final = timedelta(days=8)
 """Intents that are older are left as they are."""
 _DELETED: Final = "it was deleted while it was down, before this controller began"
-
-
-class View(Protocol):
-    """The cluster as it is seen."""
-
-    def get(self, ref: Ref, /) -> Seen | None:
-        """One object."""
-        ...
-
-    def synced(self, kind: str, /) -> bool:
-        """Whether all objects of a kind have been listed."""
-        ...
-
-    @property
-    def forbidden(self) -> Mapping[str, str]:
-        """Kinds of which what is seen may be old, or nothing."""
-        ...
 
 
 def untold(store: Store, cluster: str, view: View, now: datetime) -> list[AuditRow]:
@@ -59,15 +43,8 @@ def _deleted(downs: pl.DataFrame, view: View, now: datetime) -> Iterator[AuditRo
     """From now on they save nothing; since when they are gone nobody knows."""
     for row in downs.iter_rows(named=True):
         target = Target(*(str(row[name]) for name in ("cluster", "kind", "namespace", "name", "uid")))
-        if _is_deleted(target, view):
+        if is_deleted(Ref(target.kind, target.namespace, target.name), target.uid, view):
             yield _gone(target, row, now)
-
-
-def _is_deleted(target: Target, view: View) -> bool:
-    if not view.synced(target.kind) or target.kind in view.forbidden:
-        return False
-    seen = view.get(Ref(target.kind, target.namespace, target.name))
-    return seen is None or seen.uid != target.uid
 
 
 def _gone(target: Target, row: Mapping[str, Any], now: datetime) -> AuditRow:

@@ -23,7 +23,7 @@ def is_marked(item: JsonObject) -> bool:
 
 
 def tell_left_down(api: KubeApi, clock: Clock, namespace: str = "") -> tuple[Ref, ...]:
-    """Look once and warn, with the command that brings everything back; what is down.
+    """Look once and warn, with the command that brings everything back; what is down, or has bounds that were moved.
 
     A kind that may not be listed is passed over: who never enabled schedules gave no right to.
     """
@@ -32,11 +32,16 @@ def tell_left_down(api: KubeApi, clock: Clock, namespace: str = "") -> tuple[Ref
     except SourceError as error:
         _log.info("whether schedules left anything down is not known: %s", error)
         return ()
-    down = sorted(seen.ref for kind in KINDS for seen in view.objects(kind.name) if RECORD in seen.annotations)
+    down = sorted(
+        seen.ref
+        for kind in KINDS
+        for seen in view.objects(kind.name)
+        if not seen.annotations.keys().isdisjoint((RECORD, MARK))
+    )
     if down:
         _log.warning(
-            "schedule.enabled is false, and %d objects are still down from when it was true, such as %s: "
-            "bring them back with `wattledger schedule restore --all`",
+            "schedule.enabled is false, and %d objects are still down, or scaled by queue, from when it was true, "
+            "such as %s: bring them back with `wattledger schedule restore --all`",
             len(down),
             down[0],
         )

@@ -6,7 +6,7 @@ told again, and the down waits anew.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -80,10 +80,10 @@ class Notices:
                 continue
             if report.step.action == "down":
                 self._say(report.workload, wish, now, now + timedelta(minutes=minutes))
-            elif wish.wished == "up" and wish.until is not None and wish.until - now <= timedelta(minutes=minutes):
+            elif wish.wished != "down" and wish.until is not None and wish.until - now <= timedelta(minutes=minutes):
                 coming = self.resolve(report.workload, wish.until)
                 if coming.wished == "down":
-                    self._say(report.workload, replace(coming, window=wish.until), now, wish.until)
+                    self._say(report.workload, coming, now, wish.until)
         self._told = {ref: told for ref, told in self._told.items() if ref in seen}
         self._said = {ref: said for ref, said in self._said.items() if ref in seen}
 

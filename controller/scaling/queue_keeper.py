@@ -8,6 +8,7 @@ What leaves the settings is taken back as its mark tells. KEDA scales; nothing h
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Literal, Protocol
 
 from collectors.errors import Unavailable
@@ -21,13 +22,25 @@ from controller.scaling.kinds.scaled_object import SCALED_OBJECT as KIND
 from controller.scaling.model import Ref, Seen
 from controller.scaling.patches import Patch
 from controller.scaling.queue_book import Deed
-from controller.scaling.queue_mark import MARK, BrokenMark, Mark, bounds_body, mark_of, moved, told, undo_of
+from controller.scaling.queue_mark import (
+    LABEL,
+    MARK,
+    OURS,
+    BrokenMark,
+    Mark,
+    bounds_body,
+    is_undone,
+    mark_of,
+    moved,
+    name_of,
+    told,
+    undo_of,
+)
 from controller.scaling.queue_scaling import Bounds, NoPrometheus, bounds_at, scaled_object
 from controller.scaling.queue_settings import QueueScaling, QueueScalingSettings
-from controller.scaling.refused_writes import FIRST_WAIT, MOST_WAIT
+from controller.scaling.refused_writes import MOST_WAIT, holds, wait_after
 from ledger.store_errors import StoreError
 
-LABEL, OURS = "app.kubernetes.io/managed-by", "wattledger"
 UNSEEN: Final = timedelta(minutes=1)
 """One that was made is seen before."""
 
@@ -93,9 +106,16 @@ class _Tried:
     tries: int
 
     def holds(self, now: datetime) -> bool:
-        """Whether it is not tried again yet; a clock that was set back holds back nothing."""
-        wait = min(MOST_WAIT, FIRST_WAIT * (1 << min(self.tries - 1, 16)))
-        return self.at <= now < self.at + wait
+        """Whether it is not tried again yet."""
+        return holds(self.at, wait_after(self.tries, MOST_WAIT), now)
+
+
+def _apart(keep: Callable[[], str]) -> str:
+    """Why one object could not be brought where it should be; whatever befalls it, the others are."""
+    try:
+        return keep()
+    except Exception as error:  # noqa: BLE001  (whatever it is, it is this object's alone, and is told)
+        return f"{type(error).__name__}: {error!s:.200}"
 
 
 @dataclass(slots=True)
@@ -141,17 +161,20 @@ class QueueKeeper:
         self._settle(now)
         kept = {Ref(SCALED_OBJECT, each.namespace, each.name): each for each in self.settings.workloads}
         for ref, scaling in kept.items():
-            if why := self._keep(ref, scaling, now):
+            if why := _apart(partial(self._keep, ref, scaling, now)):
                 yield f"{ref}: {why}"
         for seen in self.view.objects(SCALED_OBJECT):
-            if MARK in seen.annotations and seen.ref not in kept and (why := self._undo(seen, now)):
+            if is_undone(seen) or seen.ref in kept:
+                continue
+            if why := _apart(partial(self._undo, seen, now)):
                 yield f"{seen.ref}: it is not in queue_scaling.workloads any more: {why}"
 
     def _settle(self, now: datetime) -> None:
         """Forget what was tried and stands by now; where an answer was lost, it was done."""
         for ref, tried in list(self._tried.items()):
             seen = self.view.get(ref)
-            if tried.deed.after == (None if seen is None else seen.bounds):
+            stands = tried.deed.after == (None if seen is None else seen.bounds)
+            if is_undone(seen) if tried.deed.action == "undo_scaler" else stands:
                 del self._tried[ref]
                 if tried.wrote.result == "unknown":
                     self.book.note(tried.deed, Wrote("done"), now)
@@ -294,7 +317,7 @@ class QueueKeeper:
             item = scaled_object(scaling, self.settings, now)
         except NoPrometheus as error:
             return str(error)
-        mark = Mark((bounds.least, bounds.most), None, 1, _until(bounds.until))
+        mark = Mark((bounds.least, bounds.most), None, 1, _until(bounds.until), of=name_of(deed.ref))
         item["metadata"]["annotations"] = {MARK: mark.write()}
         return self._do(deed, lambda: self.hand.create(KIND, deed.ref, item), now)
 

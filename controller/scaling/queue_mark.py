@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from collectors.kube_json import JsonObject
-from controller.scaling.model import Seen
+from controller.scaling.model import Ref, Seen
 from controller.scaling.patches import Patch
 from controller.scaling.record import RECORD
+from ledger.audit import UNDO_SCALER
 
 MARK: Final = "wattledger.io/queue-scaling"
+LABEL, OURS = "app.kubernetes.io/managed-by", "wattledger"
+"""A ScaledObject without it is somebody else's, whatever else it bears."""
 _FORM: Final = 1
 Bounds = tuple[int, int]
 
@@ -36,11 +39,13 @@ class Mark:
     """When the bounds that were put end, in ISO 8601; empty: not soon. Names the time in which moves count."""
     moves: int = 0
     """How often its bounds were moved within that time."""
+    of: str = ""
+    """``namespace/name`` of the object that was marked: a copy of it is not it."""
 
     def write(self) -> str:
         """The annotation's value."""
         said: dict[str, object] = {"v": _FORM, "put": self.put, "was": self.was, "generation": self.generation}
-        return json.dumps({**said, "until": self.until, "moves": self.moves}, separators=(",", ":"))
+        return json.dumps({**said, "until": self.until, "moves": self.moves, "of": self.of}, separators=(",", ":"))
 
 
 def mark_of(seen: Seen) -> Mark | None:
@@ -54,7 +59,7 @@ def mark_of(seen: Seen) -> Mark | None:
         return None
     try:
         return _read(json.loads(written))
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError) as error:
         raise BrokenMark(
             f"the annotation {MARK} is not as it was written, so what it stood at is not known: set its bounds by "
             "hand, or delete it, and remove the annotation"
@@ -64,10 +69,20 @@ def mark_of(seen: Seen) -> Mark | None:
 def moved(seen: Seen, mark: Mark | None, put: Bounds, until: str) -> Mark:
     """The mark of a ScaledObject whose bounds are moved now."""
     if mark is None:
-        return Mark(put, seen.bounds or put, seen.generation + 1, until, 1)
+        return Mark(put, seen.bounds or put, seen.generation + 1, until, 1, name_of(seen.ref))
     moves = mark.moves + 1 if (mark.put, mark.until) == (put, until) else 1
     # the count of our own writes: what others changed meanwhile keeps it apart from the object's for good
-    return Mark(put, mark.was, mark.generation + 1, until, moves)
+    return Mark(put, mark.was, mark.generation + 1, until, moves, mark.of)
+
+
+def name_of(ref: Ref) -> str:
+    """As a mark names the object that it is of."""
+    return f"{ref.namespace}/{ref.name}"
+
+
+def is_undone(seen: Seen | None) -> bool:
+    """Whether nothing of ours is left of what was done to it."""
+    return seen is None or MARK not in seen.annotations
 
 
 def bounds_body(bounds: Bounds) -> dict[str, int]:
@@ -80,9 +95,10 @@ def bounds_json(bounds: Bounds | None) -> str:
     return "" if bounds is None else json.dumps(bounds_body(bounds), separators=(",", ":"), sort_keys=True)
 
 
-def fate_of_scaler(after: str, scaler: Seen | None) -> tuple[Literal["done", "unknown"], str]:
+def fate_of_scaler(action: str, after: str, scaler: Seen | None) -> tuple[Literal["done", "unknown"], str]:
     """What became of an action whose process died before it told, by how the ScaledObject stands."""
-    if bounds_json(None if scaler is None else scaler.bounds) == after:
+    stands = bounds_json(None if scaler is None else scaler.bounds) == after
+    if is_undone(scaler) if action == UNDO_SCALER else stands:
         return "done", "found so after a restart"
     return "unknown", "its process ended before it could tell the result, and it stands otherwise"
 
@@ -111,13 +127,23 @@ def undo_of(seen: Seen) -> Undo | None:
         return None
     if RECORD in seen.annotations:
         return Undo("leave", "a schedule has put it down: it is taken back once it is up again", seen.bounds)
+    if theirs := _theirs(seen, mark):
+        return Undo("give_way", theirs, seen.bounds, _without_mark({}))
     if mark.was is None:
         return _unmade(seen, mark)
-    if seen.bounds != mark.put:
-        why = "somebody changed its bounds since they were moved: theirs stand"
-        return Undo("give_way", why, seen.bounds, _without_mark({}))
     spec: JsonObject = {"spec": bounds_body(mark.was)}
     return Undo("give_back", f"its bounds are {told(mark.was)} again", mark.was, _without_mark(spec))
+
+
+def _theirs(seen: Seen, mark: Mark) -> str:
+    """Why it is somebody else's, whatever it bears; empty: it is ours."""
+    if seen.labels.get(LABEL) != OURS:
+        return f"it is not labelled {LABEL}={OURS} any more: theirs"
+    if mark.of != name_of(seen.ref):
+        return f"it is a copy of {mark.of}, and theirs"
+    if mark.was is not None and seen.bounds != mark.put:
+        return "somebody changed its bounds since they were moved: theirs stand"
+    return ""
 
 
 def _unmade(seen: Seen, mark: Mark) -> Undo:
@@ -154,6 +180,7 @@ def _read(said: object) -> Mark:
         _count(found["generation"]),
         str(found["until"]),
         _count(found["moves"]),
+        str(found["of"]),
     )
 
 

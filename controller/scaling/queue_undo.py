@@ -57,9 +57,16 @@ class TakeBack:
         """Take back all of ``marked``, as they stand by now; each is told as it ends."""
         ended: list[Brought] = []
         for seen in marked:
-            ended.append(self._one(seen))
+            ended.append(self._apart(seen))
             tell(ended[-1])
         return ended
+
+    def _apart(self, first: Seen) -> Brought:
+        """Take one back; the others are taken back whatever befalls."""
+        try:
+            return self._one(first)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this object's alone, and is told)
+            return Brought(first.ref, "failed", f"{type(error).__name__}: {error!s:.200}")
 
     def _one(self, first: Seen) -> Brought:
         backoff, done, why = Backoff(), "", ""

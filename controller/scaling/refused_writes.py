@@ -37,8 +37,18 @@ class Tried:
         return self.outcome.result in _REFUSED
 
     def holds(self, now: datetime) -> bool:
-        """Whether it is not tried again yet; a clock that was set back holds back nothing."""
-        return self.at <= now < self.at + self.wait
+        """Whether it is not tried again yet."""
+        return holds(self.at, self.wait, now)
+
+
+def holds(at: datetime, wait: timedelta, now: datetime) -> bool:
+    """Whether what was tried then is not tried again yet; a clock that was set back holds back nothing."""
+    return at <= now < at + wait
+
+
+def wait_after(tries: int, most: timedelta) -> timedelta:
+    """How long after so many tries the next is made."""
+    return min(most, FIRST_WAIT * (1 << min(tries - 1, 16)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,7 @@ class RefusedWrites:
         if refused.is_refused:
             tries = 1 if tried is None else tried.tries + 1
             most = MOST_WAIT if task.step.action == "down" else MOST_WAIT_BACK
-            refused = replace(refused, tries=tries, wait=min(most, FIRST_WAIT * 2 ** min(tries - 1, 16)))
+            refused = replace(refused, tries=tries, wait=wait_after(tries, most))
         self._known[task.lever.ref] = _Known(_stood(task.lever, task.wish, task.step), task.step, refused)
         return refused
 

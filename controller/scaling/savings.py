@@ -23,6 +23,7 @@ Owns the arithmetic: integers, products in Int128. Must never take an hour witho
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from types import MappingProxyType
 from typing import Final
 
 import polars as pl
@@ -34,7 +35,7 @@ from ledger.apportion_frame import apportion_over
 from ledger.audit import Asked
 from ledger.audit import read as read_audit
 from ledger.store import Store
-from ledger.tables import COST, LIFETIMES, NODE_HOURS, TIME, USAGE
+from ledger.tables import AUDIT, COST, LIFETIMES, NODE_HOURS, TIME, USAGE
 
 FINITE: Final = frozenset({"Job", "CronJob", "PyTorchJob", "ScaledJob", "RayJob"})
 """Kinds whose work is the same however long it waits."""
@@ -97,7 +98,19 @@ class _Part:
     about: pl.DataFrame
 
 
-def measure(store: Store, cluster: str, since: datetime, through: datetime) -> pl.DataFrame:
+def measurable_since(store: Store) -> datetime | None:
+    """The first day whose hours are still told; ``None``: all are."""
+    rolled = store.rolled_before(USAGE)
+    return None if rolled is None else datetime.combine(rolled, time(), UTC)
+
+
+def measure(
+    store: Store,
+    cluster: str,
+    since: datetime,
+    through: datetime,
+    versions: Mapping[str, int | None] = MappingProxyType({}),
+) -> pl.DataFrame:
     """The savings of all downs in a range, of each what lies within it; see :func:`savings`.
 
     Args:
@@ -105,21 +118,23 @@ def measure(store: Store, cluster: str, since: datetime, through: datetime) -> p
         cluster: its name in the ledger; empty: all.
         since: start of the range, a whole hour; moved to the first day whose hours are still told.
         through: the books are complete before it, as :func:`ledger.unsettled.settled_through` says.
+        versions: of tables by name; as they are now where none is told.
 
     Raises:
         StoreError: a table cannot be read.
     """
-    rolled = store.rolled_before(USAGE)
-    oldest = None if rolled is None else datetime.combine(rolled, time(), UTC)
+    oldest = measurable_since(store)
     since = since if oldest is None else max(since, oldest)
-    rows = read_audit(store, Asked(since - SEEN_BEFORE, through, cluster=cluster)).collect()
+    rows = read_audit(store, Asked(since - SEEN_BEFORE, through, cluster=cluster), versions.get(AUDIT.name)).collect()
     told = list(_clipped(spans(rows, through), since))
     first = min((span.reference for span in told), default=since)
     first = first if oldest is None else max(first, oldest)
     within = pl.col("day").is_between(first.date(), through.date())
     of_cluster = pl.col("cluster") == cluster if cluster else pl.lit(value=True)
-    cost, usage, node_hours = (store.scan(table).filter(within, of_cluster) for table in (COST, USAGE, NODE_HOURS))
-    return savings(told, Books(cost, usage, node_hours, store.scan(LIFETIMES).filter(of_cluster)))
+    cost, usage, node_hours, lifetimes = (
+        store.scan(table, versions.get(table.name)).filter(of_cluster) for table in (COST, USAGE, NODE_HOURS, LIFETIMES)
+    )
+    return savings(told, Books(cost.filter(within), usage.filter(within), node_hours.filter(within), lifetimes))
 
 
 def _clipped(downs: Sequence[DownSpan], since: datetime) -> Iterator[DownSpan]:

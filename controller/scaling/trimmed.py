@@ -46,9 +46,10 @@ def kept(kind: Kind) -> Callable[[JsonObject], Seen | Unreadable]:
             seen, pods = believed(kind.seen(item)), pods_within(item)
             claims, volumes = claimed_by(kind, item, pods), volumes_of(kind, item, pods)
             return replace(seen, claims=claims, volumes=volumes) if claims or volumes else seen
-        except Malformed as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this object's alone)
             meta = child(item, "metadata")
-            return Unreadable(Ref(kind.name, text(meta, "namespace"), text(meta, "name")), str(error))
+            why = str(error) if isinstance(error, Malformed) else f"{type(error).__name__}: {error!s:.200}"
+            return Unreadable(Ref(kind.name, text(meta, "namespace"), text(meta, "name")), why)
 
     return keep
 

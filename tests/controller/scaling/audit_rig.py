@@ -67,9 +67,11 @@ class Ledger:
         self.error = None
         self.answers = threading.Event()
         self.answers.set()
+        self.asked = threading.Event()
 
     def __call__(self, rows):
-        self.answers.wait(20)
+        self.asked.set()
+        self.answers.wait(60)
         if self.error is not None:
             raise self.error
         self.batches.append(list(rows))

@@ -108,16 +108,22 @@ def test_a_ledger_that_does_not_answer_holds_back_downs_for_a_while_and_nothing_
     assert told(ledger.rows)[1:] == [("restore", "intent", "", "chat"), ("restore", "result", "done", "chat")]
 
 
-def test_downs_wait_for_a_commit_that_is_under_way_and_are_made_after_it(ledger):
-    def slow(rows):
-        threading.Event().wait(0.2)
-        ledger(rows)
-
-    log = log_of(slow)
+def intend_meanwhile(log, ledger):
+    """Downs are intended while the ledger has not answered the batch before."""
+    ledger.answers.clear()
     log.note(restore(), DONE, MORNING)
     log.write()
     assert log.waiting == 2
-    log.intend([down()], MORNING)
+    assert ledger.asked.wait(60)
+    downs = threading.Thread(target=log.intend, args=([down()], MORNING))
+    downs.start()
+    assert ledger.batches == []
+    ledger.answers.set()
+    downs.join()
+
+
+def test_downs_wait_for_a_commit_that_is_under_way_and_are_made_after_it(ledger):
+    intend_meanwhile(log_of(ledger), ledger)
     assert [told(batch)[-1] for batch in ledger.batches] == [
         ("restore", "result", "done", "chat"),
         ("down", "intent", "", "chat"),
@@ -126,15 +132,13 @@ def test_downs_wait_for_a_commit_that_is_under_way_and_are_made_after_it(ledger)
 
 def test_a_commit_that_fails_before_them_fails_no_down(ledger):
     def fails_first(rows):
-        threading.Event().wait(0.2)
+        ledger.asked.set()
+        ledger.answers.wait(60)
         if all(row.action != "down" for row in rows):
             raise StoreError("busy")
         ledger(rows)
 
-    log = log_of(fails_first)
-    log.note(restore(), DONE, MORNING)
-    log.write()
-    log.intend([down()], MORNING)
+    intend_meanwhile(log_of(fails_first), ledger)
     assert [told(batch) for batch in ledger.batches] == [
         [("restore", "intent", "", "chat"), ("restore", "result", "done", "chat"), ("down", "intent", "", "chat")]
     ]

@@ -54,6 +54,8 @@ def test_pods_of_every_kind_ask_by_claims_as_often_as_they_would_themselves(name
         ({"exactly": {**GPU, "allocationMode": "All"}}, 1),
         ({"exactly": {**GPU, "adminAccess": True, "allocationMode": "All"}}, 0),
         ({"firstAvailable": [{**GPU, "count": 2}, {"deviceClassName": "mig.nvidia.com", "count": 7}]}, 2),
+        ({"firstAvailable": [{**GPU, "count": 8}, {"deviceClassName": "tpu.google.com", "count": 4}]}, 8),
+        ({"firstAvailable": [{"deviceClassName": "tpu.google.com"}, {"deviceClassName": "fast-nic"}]}, 0),
         ({"exactly": {"deviceClassName": "h100-80g", "count": 8}}, 8),
         ({"exactly": {"deviceClassName": "unicorn"}}, 1),
         ({"exactly": {"deviceClassName": "compute-domain-daemon.nvidia.com"}}, 0),

@@ -1,5 +1,10 @@
 """What is deleted while it is down is told; a workload that its autoscaler leaves at nothing is named loudly."""
 
+from types import SimpleNamespace
+
+import pytest
+
+from collectors.kube_follow import FollowState
 from tests.controller.scaling.engine_rig import INSIDE
 from tests.controller.scaling.restart_rig import LLAMA, House
 
@@ -8,8 +13,33 @@ def told(house, reason):
     return [message for said, message in house.api.told if said == reason]
 
 
+def follow(house, **state):
+    for kind in ("Deployment", "ScaledObject"):
+        house.view.attach(kind, SimpleNamespace(state=FollowState(**{"synced": True, **state})), "v1")
+
+
+@pytest.mark.parametrize("state", [{"synced": False}, {"forbidden": True, "error": "403 Forbidden"}])
+def test_of_a_kind_that_is_listed_anew_or_may_not_be_seen_nothing_was_deleted(tmp_path, state):
+    house = House(str(tmp_path))
+    house.at(INSIDE)
+    follow(house, **state)
+    del house.server.objects[house.lever]
+    house.settle()
+    assert [row for row in house.rows if row["result"] == "gone"] == []
+
+
+def test_what_is_made_anew_under_its_name_was_deleted(tmp_path):
+    house = House(str(tmp_path))
+    follow(house)
+    house.at(INSIDE)
+    house.server.objects[house.lever]["metadata"] |= {"uid": "made-anew", "annotations": {}, "labels": {}}
+    house.look()
+    assert [row["reason"] for row in house.rows if row["result"] == "gone"] == ["it was deleted while it was down"]
+
+
 def test_a_workload_whose_autoscaler_is_deleted_while_it_holds_it_down_is_named(tmp_path, caplog):
     house = House(str(tmp_path), "ScaledObject")
+    follow(house)
     house.at(INSIDE)
     house.server.edit(LLAMA, {"spec": {"replicas": 0}})  # as KEDA does
     house.look()
@@ -26,6 +56,7 @@ def test_a_workload_whose_autoscaler_is_deleted_while_it_holds_it_down_is_named(
 
 def test_what_is_deleted_as_a_whole_leaves_nobody_behind(tmp_path):
     house = House(str(tmp_path))
+    follow(house)
     house.at(INSIDE)
     del house.server.objects[house.lever]
     house.settle()

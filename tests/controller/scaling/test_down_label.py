@@ -112,7 +112,7 @@ def test_what_is_put_back_with_its_record_taken_away_is_rid_of_the_label(server,
     assert DOWN not in server.objects[ref]["metadata"]["labels"]
 
 
-@pytest.mark.parametrize("label", ["", "3-0", "three-0-1", "3-0-1-2", "9" * 60])
+@pytest.mark.parametrize("label", ["", "3-0", "three-0-1", "3-0-1-2", "9" * 60, f"3-0-{'9' * 15}"])
 def test_a_label_that_says_nothing_leaves_the_record_its_word(server, ref, label):
     engine = make_engine(server)
     settle(engine, INSIDE)

@@ -53,6 +53,16 @@ def test_an_owner_is_told_so_long_before_and_once():
     assert told.told_at(web(), DOWN) == BEGIN - HALF_AN_HOUR
 
 
+@pytest.mark.parametrize("before", ["up", "none"])
+def test_ahead_of_a_window_that_something_kept_up_for_a_while_its_owner_is_told_once(before):
+    said, coming = [], replace(DOWN, window=BEGIN - timedelta(hours=2))
+    told = Notices(notices(said).tell, lambda _workload, _moment: coming)
+    told.take([report(replace(UP, wished=before))], BEGIN - HALF_AN_HOUR)
+    told.take([report(coming, "down")], BEGIN)
+    assert told.told_at(web(), coming) == BEGIN - HALF_AN_HOUR
+    assert len(said) == 1
+
+
 def test_a_process_that_starts_within_the_window_tells_and_the_down_waits_from_then():
     said = []
     told = notices(said)

@@ -15,7 +15,7 @@ from controller.scaling.informers import Informers
 from controller.scaling.kinds.scaled_object import SCALED_OBJECT as KIND
 from controller.scaling.queue_book import QueueBook
 from controller.scaling.queue_keeper import QueueKeeper
-from controller.scaling.queue_mark import Mark, mark_of
+from controller.scaling.queue_mark import Mark, mark_of, name_of
 from controller.scaling.queue_settings import QueueScalingSettings
 from controller.scaling.rate import TokenBucket
 from controller.scaling.registry import KINDS
@@ -103,7 +103,7 @@ def test_what_it_made_is_deleted_as_it_is_seen_and_not_otherwise(rig):
     rig.run(DAY)
     until(rig.seen)
     (seen,) = (each for each in rig.view.objects("ScaledObject") if each.ref.namespace == rig.namespace)
-    assert mark_of(seen) == Mark((3, 9), None, seen.generation, "2026-11-23T20:00:00+00:00")
+    assert mark_of(seen) == Mark((3, 9), None, seen.generation, "2026-11-23T20:00:00+00:00", of=name_of(seen.ref))
     assert rig.writer.create(KIND, seen.ref, {**_head(), "spec": _SPEC}).result == "conflict"
     rig.server.patch(f"{rig.path}/chat", {"spec": {"cooldownPeriod": 77}})
     assert rig.writer.delete(KIND, seen).result == "conflict"

@@ -1,5 +1,7 @@
 """`wattledger schedule restore` and ScaledObjects: what the controller made goes, what it moved is given back."""
 
+from dataclasses import replace
+
 import pytest
 
 from controller.scaling.queue_mark import MARK, Mark
@@ -8,6 +10,7 @@ from tests.controller.scaling.kind_objects import OBJECTS
 from tests.controller.scaling.schedule_rig import Home, run
 
 MADE = Mark((1, 8), None, 1)
+OURS = {"app.kubernetes.io/managed-by": "wattledger"}
 
 
 @pytest.fixture
@@ -20,9 +23,9 @@ def home(api_server, namespace):
         api_server.admin.delete(home.path("ScaledObject", item["metadata"]["name"]))
 
 
-def add(home, mark):
-    written = mark if isinstance(mark, str) else mark.write()
-    home.make(OBJECTS["ScaledObject"], annotations={MARK: written})
+def add(home, mark, labels=OURS, of="llama"):
+    written = mark if isinstance(mark, str) else replace(mark, of=f"{home.name}/{of}").write()
+    home.make(OBJECTS["ScaledObject"], annotations={MARK: written}, labels=labels)
 
 
 def restore(home, *arguments, **reached):
@@ -44,6 +47,34 @@ def test_one_that_was_made_is_deleted(home):
     done = restore(home)
     assert (done.exit_code, there(home)) == (0, [])
     assert done.output.splitlines()[-1] == "1 of 1 objects are back"
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"labels": {}}, "it is not labelled app.kubernetes.io/managed-by=wattledger any more: theirs"),
+        ({"of": "other"}, "it is a copy of {}/other, and theirs"),
+    ],
+)
+def test_one_that_somebody_took_over_or_copied_stays_and_loses_the_mark_alone(home, how, why):
+    add(home, MADE, **how)
+    before = home.item("ScaledObject")
+    done = restore(home)
+    assert done.exit_code == 0, done.output
+    assert why.format(home.name) in done.output
+    after = home.item("ScaledObject")
+    assert MARK not in after["metadata"].get("annotations", {})
+    assert after["spec"] == before["spec"]
+
+
+def test_one_of_which_nothing_can_be_made_does_not_keep_the_others_down(home):
+    add(home, "[" * 100_000)
+    item = OBJECTS["ScaledObject"]
+    other = replace(MADE, of=f"{home.name}/zebra").write()
+    home.make(item, name="zebra", annotations={MARK: other}, labels=OURS)
+    done = restore(home)
+    assert done.exit_code == 1
+    assert [each["metadata"]["name"] for each in there(home)] == ["llama"]
 
 
 def test_one_that_was_made_and_changed_since_is_named_with_the_commands(home):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.controller.scaling.engine_rig import BEGIN, INSIDE
@@ -100,7 +100,7 @@ def test_one_that_was_made_anew_is_another(tmp_path):
     assert house.is_down
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     moves=st.lists(st.tuples(st.sampled_from(MOVES), st.booleans()), min_size=2, max_size=5),

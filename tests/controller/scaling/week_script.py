@@ -128,7 +128,7 @@ TRACE = {
         Fri 20:00:05 down | Next 06:48:00 restore | Next 06:58:00 finish""",
     "dev-nlp/recreated": """
         Mon 20:00:05 down | Tue 06:58:00 restore | Tue 07:00:00 finish
-        Tue 20:00:05 down | Tue 23:00:00 young | Tue 23:15:00 telemetry | Tue 23:30:05 down
+        Tue 20:00:05 down | Tue 23:00:00 give_way | Tue 23:00:00 young | Tue 23:15:00 telemetry | Tue 23:30:05 down
         Thu 06:58:00 restore | Thu 07:00:00 finish
         Thu 20:00:05 down | Fri 06:58:00 restore | Fri 07:00:00 finish
         Fri 20:00:05 down | Next 06:58:00 restore | Next 07:00:00 finish""",
