@@ -7,7 +7,7 @@ import polars as pl
 
 from controller.api_reports import MOST_ROWS, Json, plain, versions
 from controller.api_window import Parameters, Window, rfc3339
-from controller.scaling.savings import COUNTERFACTUAL, by_workload, measure
+from controller.scaling.savings import COUNTERFACTUAL, by_workload, measurable_since, measure
 from ledger.store import Store
 from ledger.tables import AUDIT, COST, LIFETIMES, NODE_HOURS, USAGE
 from ledger.unsettled import settled_through
@@ -26,9 +26,10 @@ def savings(store: Store, query: str, now: datetime) -> Json:
     given = Parameters(query, PARAMETERS)
     window, limit = given.window(now, "7d"), given.number("limit", 1000, MOST_ROWS)
     settled = settled_through(store)
-    through = window.start if settled is None else max(window.start, min(window.end, settled))
+    start = max(window.start, measurable_since(store) or window.start)
+    through = start if settled is None else max(start, min(window.end, settled))
     pinned = versions(store, AUDIT, COST, USAGE, NODE_HOURS, LIFETIMES)
-    rows = by_workload(measure(store, given.text("cluster"), window.start, through))
+    rows = by_workload(measure(store, given.text("cluster"), start, through, pinned))
     for name, column in _COLUMNS.items():
         if given.text(name):
             rows = rows.filter(pl.col(column) == given.text(name))
@@ -37,9 +38,9 @@ def savings(store: Store, query: str, now: datetime) -> Json:
     return {
         "savings": [plain(row) for row in found.iter_rows(named=True)],
         "counterfactual": COUNTERFACTUAL,
-        "measured_through": None if settled is None else rfc3339(through),
+        "measured_through": None if settled is None else rfc3339(min(window.end, settled)),
         "meta": {
-            "window": Window(window.start, through).as_json(),
+            "window": Window(start, through).as_json(),
             "versions": pinned,
             "truncated": rows.height > limit,
         },

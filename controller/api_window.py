@@ -158,9 +158,9 @@ def _moment(said: str) -> datetime | None:
             return datetime.fromtimestamp(int(text), UTC)
         # a plus in a query that was not quoted has become a blank
         moment = datetime.fromisoformat(text.replace(" ", "+"))
+        return None if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return None if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _up(moment: datetime) -> datetime:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 
+from controller.claim import NAME as CLAIM
 from controller.quota_report import QuotaFacts, quota_name
 from controller.scaling.families import ScalingFamilies
 from controller.scaling.stand import ScalingStand
@@ -105,7 +106,7 @@ class ControllerFamilies:
         ages: Rows = [
             ((name,), _seconds(now.machine_now, each.succeeded_at))
             for name, each in jobs.items()
-            if each.succeeded_at is not None
+            if each.succeeded_at is not None and name != CLAIM  # which is made once, and grows no staler
         ]
         tried = {name: each for name, each in jobs.items() if each.runs}
         leads = now.leads

@@ -168,7 +168,11 @@ SCHEDULE_SKIPPED = gauge(
     of_fleet=True,
 )
 SCHEDULE_WAITING = gauge(
-    "schedule_workloads_waiting", "", (), "Workloads whose down waits for the cap on changes.", of_fleet=True
+    "schedule_workloads_waiting",
+    "",
+    (),
+    "Workloads whose down waits: for the cap on changes, the breaker or the ledger.",
+    of_fleet=True,
 )
 SCHEDULE_DRY_RUN = gauge(
     "schedule_dry_run", "", ("policy",), "1 when the policy only says what it would do, else 0.", of_fleet=True

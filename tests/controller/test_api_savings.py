@@ -62,6 +62,24 @@ def test_rows_are_by_workload_with_what_they_rest_on(rig, store):
     assert times == {"stayed": 180, "held": 0, "freed": 180, "cash": 120, "unmeasured": 0}
 
 
+def test_what_was_measured_begins_and_ends_where_the_books_do(rig, store, monkeypatch):
+    note_settled(store, None, at(23, 30))
+    _, after = rig.get("/savings?window=2026-11-05T00:00:00Z,2026-11-06T00:00:00Z")
+    assert after["measured_through"] == "2026-11-02T23:00:00Z"
+    monkeypatch.setattr(Store, "rolled_before", lambda _store, _table: at(0).date())
+    _, before = rig.get("/savings?window=2026-10-01T00:00:00Z,2026-11-03T00:00:00Z")
+    assert before["meta"]["window"] == {"start": "2026-11-02T00:00:00Z", "end": "2026-11-02T23:00:00Z"}
+
+
+def test_what_is_done_to_its_bounds_by_queue_ends_no_saving(rig, store):
+    note_settled(store, None, at(23, 30))
+    _, before = rig.get(f"/savings?{DAY}")
+    gone = {"action": "move_bounds", "phase": "result", "result": "gone"}
+    append(store, [AuditRow(at(21), "bounds", target=Target("eu", "Deployment", "ml", "chat"), **gone)])
+    _, after = rig.get(f"/savings?{DAY}")
+    assert after["savings"] == before["savings"]
+
+
 def test_rows_can_be_asked_for_by_workload_and_are_cut(rig, store):
     note_settled(store, None, at(23, 30))
     _, said = rig.get(f"/savings?{DAY}&name=chat&namespace=ml&kind=Deployment&cluster=eu")
