@@ -28,7 +28,7 @@ def pages_of(**annotations):
 
 def changes_pages(name):
     """Whether an annotation of a pod has a say in how its page is read."""
-    return pages_of(port="8000") != pages_of(port="8000", **{name.removeprefix(OURS): "false"})
+    return pages_of(port="8000") != pages_of(**({"port": "8000"} | {name.removeprefix(OURS): "false"}))
 
 
 def is_known(name):
@@ -45,7 +45,17 @@ def test_a_name_of_ours_in_a_page_is_one_that_the_code_knows(page):
 
 
 def test_a_name_that_nobody_reads_is_told_from_one_that_is_read():
-    known = ["checkpoint", "engine", "mapping", "schedule-to", "schedule-...", "schedule-original-", "owner", ""]
+    known = [
+        "checkpoint",
+        "port",
+        "engine",
+        "mapping",
+        "schedule-to",
+        "schedule-...",
+        "schedule-original-",
+        "owner",
+        "",
+    ]
     assert [name for name in known if not is_known(OURS + name)] == []
     strange = ["schedule-checkpoint", "scheduled-*", "motor", "checkpoints", "work-groups"]
     assert [name for name in strange if is_known(OURS + name)] == []
