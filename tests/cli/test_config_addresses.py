@@ -90,5 +90,9 @@ def test_it_is_not_in_the_error_of_the_checker_itself():
     assert "hunter2" not in str(caught.value)
 
 
-def test_what_bears_no_password_is_shown_as_it_is(tmp_path):
-    assert 'found "me@example.com"' in refused({"prometheus": {"timeout_seconds": "me@example.com"}}, tmp_path)
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("http://a.example:9477", "http://a.example:9477"), ("soon", "soon"), ("hunter2@a.example", "***@a.example")],
+)
+def test_what_is_shown_of_a_value_that_is_refused_hides_only_what_stands_before_an_at(given, shown, tmp_path):
+    assert f'found "{shown}"' in refused({"prometheus": {"timeout_seconds": given}}, tmp_path)
