@@ -24,6 +24,11 @@ class View(Protocol):
         ...
 
     @property
+    def unreadable(self) -> Mapping[Ref, str]:
+        """Objects that are there and are not understood, and why."""
+        ...
+
+    @property
     def forbidden(self) -> Mapping[str, str]:
         """Kinds of which what is seen may be old, or nothing."""
         ...
@@ -31,7 +36,7 @@ class View(Protocol):
 
 def is_deleted(ref: Ref, uid: str, view: View) -> bool:
     """Whether an object is gone for certain; another of its name may be there."""
-    if not view.synced(ref.kind) or ref.kind in view.forbidden:
+    if not view.synced(ref.kind) or ref.kind in view.forbidden or ref in view.unreadable:
         return False
     seen = view.get(ref)
     return seen is None or seen.uid != uid
@@ -47,18 +52,34 @@ class Deleted:
     """The workload, where it is there still: nobody brings it back, since what it stood at was its autoscaler's."""
 
 
-def deleted_since(last: Tick, tick: Tick, view: View) -> Iterator[Deleted]:
-    """What bore a record at the last look and is gone."""
-    there = {(report.ref, report.workload.lever.uid) for report in tick.reports}
-    for report in last.reports:
-        lever = report.workload.lever
-        if (report.ref, lever.uid) in there or RECORD not in lever.annotations:
-            continue
-        if not is_deleted(report.ref, lever.uid, view):
-            continue
-        left = None if report.subject == report.ref else view.get(report.subject)
+class Deletions:
+    """Follows what bears a record from look to look, until it is seen without one or is gone.
+
+    What is not seen, and for all that is known may be there, waits for the look that can tell.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._marked: dict[tuple[Ref, str], Report] = {}
+
+    def take(self, tick: Tick) -> Iterator[Deleted]:
+        """What is gone for certain since it bore a record, each once."""
+        for key, report in tuple(self._marked.items()):
+            ref, uid = key
+            seen = self._view.get(ref)
+            if seen is not None and seen.uid == uid:
+                del self._marked[key]
+            elif is_deleted(ref, uid, self._view):
+                del self._marked[key]
+                yield self._gone(report)
+        for report in tick.reports:
+            if RECORD in report.workload.lever.annotations:
+                self._marked[report.ref, report.workload.lever.uid] = report
+
+    def _gone(self, report: Report) -> Deleted:
+        left = None if report.subject == report.ref else self._view.get(report.subject)
         why = _WHY if left is None else f"{report.ref.kind} {report.ref.name}: {_WHY}; {left_alone(left)}"
-        yield Deleted(replace(report, step=Step("give_way", why)), left)
+        return Deleted(replace(report, step=Step("give_way", why)), left)
 
 
 def left_alone(left: Seen) -> str:

@@ -45,8 +45,9 @@ def believed(seen: Seen) -> Seen:
     if said is None or int(said["at"]) > _LAST:  # edited by hand: the record alone says what was
         return seen
     made = _remade(seen, said)
-    # a size that changed in the same down has the moment of the first, and is another put
-    if record is not None and (_moment(record), record.put) == (_moment(made), made.put):
+    # a size that changed in the same down has the moment of the first, and is another put; where that change was cut
+    # before its replicas were written, the record of the first is right
+    if record is not None and _moment(record) == _moment(made) and record.put in (made.put, seen.levers):
         return seen
     return replace(seen, annotations={**seen.annotations, RECORD: made.write()})
 

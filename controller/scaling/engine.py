@@ -91,6 +91,13 @@ class Policy:
     """Whether something may have become due since the look began: what comes back waits for no row of downs."""
 
 
+def _concerns(report: Report) -> bool:
+    """Whether anything is wished or done, or may have to be told before it is."""
+    wish = report.wish
+    ahead = wish.until is not None and wish.options.tell_owner_minutes > 0
+    return wish.wished != "none" or report.step.action != "nothing" or ahead
+
+
 class Engine:
     """Looks, decides, and lets act.
 
@@ -134,7 +141,7 @@ class Engine:
         former, self._told = self._told, {}
         reports = [self._report(subject, now, seen) for subject in self.subjects()]
         reports += [self._orphan(each, now) for each in self._marked() if each.ref not in seen]
-        concerned = [each for each in reports if each.wish.wished != "none" or each.step.action != "nothing"]
+        concerned = [each for each in reports if _concerns(each)]
         guarded = self._guarded(concerned, now)
         for ref, why in self._told.items():
             if former.get(ref) != why:

@@ -78,6 +78,8 @@ class Notices:
             wish, minutes = report.wish, report.wish.options.tell_owner_minutes
             if not minutes or wish.dry_run or not knows:
                 continue
+            if wish.wished != "down":
+                self._forget_past(report.subject, now - timedelta(minutes=minutes))
             if report.step.action == "down":
                 self._say(report.workload, wish, now, now + timedelta(minutes=minutes))
             elif wish.wished != "down" and wish.until is not None and wish.until - now <= timedelta(minutes=minutes):
@@ -86,6 +88,12 @@ class Notices:
                     self._say(report.workload, coming, now, wish.until)
         self._told = {ref: told for ref, told in self._told.items() if ref in seen}
         self._said = {ref: said for ref, said in self._said.items() if ref in seen}
+
+    def _forget_past(self, subject: Ref, before: datetime) -> None:
+        """What was told then was of a down that did not come, or is over: the next one of its window is told anew."""
+        told = self._told.get(subject)
+        if told is not None and told[1] <= before:
+            del self._told[subject]
 
     def _say(self, workload: Workload, wish: Wish, now: datetime, down_at: datetime) -> None:
         if self.told_at(workload, wish) is not None:

@@ -29,6 +29,7 @@ from controller.scaling.queue_mark import (
     BrokenMark,
     Mark,
     bounds_body,
+    is_copy,
     is_undone,
     mark_of,
     moved,
@@ -174,7 +175,7 @@ class QueueKeeper:
         for ref, tried in list(self._tried.items()):
             seen = self.view.get(ref)
             stands = tried.deed.after == (None if seen is None else seen.bounds)
-            if is_undone(seen) if tried.deed.action == "undo_scaler" else stands:
+            if stands and (tried.deed.action != "undo_scaler" or is_undone(seen)):
                 del self._tried[ref]
                 if tried.wrote.result == "unknown":
                     self.book.note(tried.deed, Wrote("done"), now)
@@ -234,8 +235,9 @@ class QueueKeeper:
             mark = mark_of(seen)
         except BrokenMark as error:
             return f"left alone: {error}"
-        borne = mark is not None and (mark.put, mark.until) == (deed.after, _until(deed.until))
-        moves = max(mark.moves if mark is not None and borne else 0, self._count(deed))
+        moves = self._count(deed)
+        if mark is not None and not is_copy(seen, mark) and (mark.put, mark.until) == (deed.after, _until(deed.until)):
+            moves = max(moves, mark.moves)
         if moves < MOST_REVERTS:
             return ""
         return (
@@ -294,9 +296,12 @@ class QueueKeeper:
         try:
             if former is None:
                 self.book.intend(deed)
-            wrote = write()
         except StoreError as error:
             return str(error)
+        try:
+            wrote = write()
+        except Exception as error:  # noqa: BLE001  (whatever it is: an intent without a result is tried ever later too)
+            wrote = Wrote("unknown", why=f"{type(error).__name__}: {error!s:.200}")
         return self._take(deed, former, wrote, now)
 
     def _take(self, deed: Deed, former: _Tried | None, wrote: Wrote, now: datetime) -> str:
@@ -317,7 +322,7 @@ class QueueKeeper:
             item = scaled_object(scaling, self.settings, now)
         except NoPrometheus as error:
             return str(error)
-        mark = Mark((bounds.least, bounds.most), None, 1, _until(bounds.until), of=name_of(deed.ref))
+        mark = Mark((bounds.least, bounds.most), None, 1, _until(bounds.until), 0, name_of(deed.ref), now)
         item["metadata"]["annotations"] = {MARK: mark.write()}
         return self._do(deed, lambda: self.hand.create(KIND, deed.ref, item), now)
 

@@ -6,6 +6,7 @@ Owns the annotation and what follows from it: pure, the same every time. One tha
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final, Literal, cast
 
 from collectors.kube_json import JsonObject
@@ -18,6 +19,8 @@ MARK: Final = "wattledger.io/queue-scaling"
 LABEL, OURS = "app.kubernetes.io/managed-by", "wattledger"
 """A ScaledObject without it is somebody else's, whatever else it bears."""
 _FORM: Final = 1
+_MADE_WITHIN: Final = timedelta(minutes=10)
+"""Of what the mark says: a write's wait, and how far two clocks are apart."""
 Bounds = tuple[int, int]
 
 
@@ -41,11 +44,15 @@ class Mark:
     """How often its bounds were moved within that time."""
     of: str = ""
     """``namespace/name`` of the object that was marked: a copy of it is not it."""
+    made: datetime | None = None
+    """When the controller made it: one that is younger was made of its export by somebody else."""
 
     def write(self) -> str:
         """The annotation's value."""
         said: dict[str, object] = {"v": _FORM, "put": self.put, "was": self.was, "generation": self.generation}
-        return json.dumps({**said, "until": self.until, "moves": self.moves, "of": self.of}, separators=(",", ":"))
+        said |= {"until": self.until, "moves": self.moves, "of": self.of}
+        made = None if self.made is None else self.made.isoformat()
+        return json.dumps({**said, "made": made}, separators=(",", ":"))
 
 
 def mark_of(seen: Seen) -> Mark | None:
@@ -68,16 +75,21 @@ def mark_of(seen: Seen) -> Mark | None:
 
 def moved(seen: Seen, mark: Mark | None, put: Bounds, until: str) -> Mark:
     """The mark of a ScaledObject whose bounds are moved now."""
-    if mark is None:
+    if mark is None or is_copy(seen, mark):
         return Mark(put, seen.bounds or put, seen.generation + 1, until, 1, name_of(seen.ref))
     moves = mark.moves + 1 if (mark.put, mark.until) == (put, until) else 1
     # the count of our own writes: what others changed meanwhile keeps it apart from the object's for good
-    return Mark(put, mark.was, mark.generation + 1, until, moves, mark.of)
+    return Mark(put, mark.was, mark.generation + 1, until, moves, mark.of, mark.made)
 
 
 def name_of(ref: Ref) -> str:
     """As a mark names the object that it is of."""
     return f"{ref.namespace}/{ref.name}"
+
+
+def is_copy(seen: Seen, mark: Mark) -> bool:
+    """Whether it bears the mark of another object."""
+    return mark.of != name_of(seen.ref)
 
 
 def is_undone(seen: Seen | None) -> bool:
@@ -98,7 +110,7 @@ def bounds_json(bounds: Bounds | None) -> str:
 def fate_of_scaler(action: str, after: str, scaler: Seen | None) -> tuple[Literal["done", "unknown"], str]:
     """What became of an action whose process died before it told, by how the ScaledObject stands."""
     stands = bounds_json(None if scaler is None else scaler.bounds) == after
-    if is_undone(scaler) if action == UNDO_SCALER else stands:
+    if stands and (action != UNDO_SCALER or is_undone(scaler)):
         return "done", "found so after a restart"
     return "unknown", "its process ended before it could tell the result, and it stands otherwise"
 
@@ -139,7 +151,7 @@ def _theirs(seen: Seen, mark: Mark) -> str:
     """Why it is somebody else's, whatever it bears; empty: it is ours."""
     if seen.labels.get(LABEL) != OURS:
         return f"it is not labelled {LABEL}={OURS} any more: theirs"
-    if mark.of != name_of(seen.ref):
+    if is_copy(seen, mark):
         return f"it is a copy of {mark.of}, and theirs"
     if mark.was is not None and seen.bounds != mark.put:
         return "somebody changed its bounds since they were moved: theirs stand"
@@ -147,11 +159,12 @@ def _theirs(seen: Seen, mark: Mark) -> str:
 
 
 def _unmade(seen: Seen, mark: Mark) -> Undo:
-    if seen.generation == mark.generation and seen.bounds == mark.put:
+    as_made = mark.made is None or seen.created - mark.made <= _MADE_WITHIN
+    if as_made and seen.generation == mark.generation and seen.bounds == mark.put:
         return Undo("delete", "it is deleted, as it was not there before: KEDA gives back the replicas", None)
     name = f"-n {seen.ref.namespace} scaledobjects.keda.sh/{seen.ref.name}"
     why = (
-        f"it was made by the controller, and somebody changed it since: it stays, with bounds of "
+        f"it was made by the controller, and somebody changed it, or made it anew, since: it stays, with bounds of "
         f"{told(seen.bounds or mark.put)}; to delete it: kubectl delete {name}; "
         f"to keep it: kubectl annotate {name} {MARK}-"
     )
@@ -173,7 +186,7 @@ def _read(said: object) -> Mark:
     found = cast("Mapping[str, object]", said)
     if found["v"] != _FORM:
         raise ValueError("its form is not known")
-    was = found["was"]
+    was, made = found["was"], found["made"]
     return Mark(
         _bounds(found["put"]),
         None if was is None else _bounds(was),
@@ -181,6 +194,7 @@ def _read(said: object) -> Mark:
         str(found["until"]),
         _count(found["moves"]),
         str(found["of"]),
+        None if made is None else _moment(str(made)),
     )
 
 
@@ -189,6 +203,13 @@ def _bounds(said: object) -> Bounds:
         raise TypeError("its bounds are no list")
     least, most = cast("list[object]", said)
     return _count(least), _count(most)
+
+
+def _moment(said: str) -> datetime:
+    moment = datetime.fromisoformat(said)
+    if moment.tzinfo is None:
+        raise ValueError("its moment has no zone")
+    return moment
 
 
 def _count(said: object) -> int:

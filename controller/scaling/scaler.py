@@ -20,7 +20,7 @@ from controller.scaling.breaker import Breaker
 from controller.scaling.cluster_view import NAMESPACES, NODES, PODS, ClusterView
 from controller.scaling.coming_back import LeadTimes
 from controller.scaling.compose import AUTOSCALER, SCALED_OBJECT
-from controller.scaling.deleted import deleted_since
+from controller.scaling.deleted import Deletions
 from controller.scaling.engine import Engine, Policy, Report, Tick
 from controller.scaling.event_remarks import EventRemarks
 from controller.scaling.events import Events, EventText, Sent, about, text_of
@@ -111,6 +111,7 @@ class Scaler:
         self._recalled = False
         self._heard = False
         self._went_down: deque[datetime] = deque()
+        self._deletions = Deletions(parts.view)
         self._last: Tick | None = None
         self._next_edge = datetime.min.replace(tzinfo=UTC)
         self._saved: Mapping[str, Saved] = {}
@@ -313,10 +314,8 @@ class Scaler:
         return frozenset(_workload_of(seen) for seen in marked)
 
     def _note_deleted(self, tick: Tick) -> None:
-        """Record what was deleted since the former look while it was down: from then on it saves nothing."""
-        if self._last is None:
-            return
-        for gone in deleted_since(self._last, tick, self._parts.view):
+        """Record what was deleted while it was down: from then on it saves nothing."""
+        for gone in self._deletions.take(tick):
             why = gone.report.step.why
             self._parts.audit.remark(self.engine.task(gone.report), "gone", why, tick.at)
             if gone.left is not None:

@@ -10,7 +10,7 @@ from controller.scaling.act import Actor, Wrote
 from controller.scaling.down_label import believed
 from controller.scaling.engine import Engine, Policy
 from controller.scaling.kinds.commands import DOWN
-from controller.scaling.model import NamespaceSeen, Ref
+from controller.scaling.model import ZERO, NamespaceSeen, Ref, Size
 from controller.scaling.record import COMMAND, RECORD
 from controller.scaling.writer import object_path
 from tests.cluster.api_only import ApiServer
@@ -90,6 +90,31 @@ def test_undone_to_a_revision_of_a_former_night_it_comes_back_as_it_was_this_nig
     assert replicas(server, ref) == 0
     settle(engine, AFTER + DAY)
     assert replicas(server, ref) == 5
+
+
+def _wish_of(sizes, *asked):
+    return nightly(sizes[0])(*asked)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(("first", "second"), [(ZERO, Size(2)), (Size(2), ZERO)])
+def test_undone_after_its_size_changed_in_the_same_night_it_comes_back(server, ref, first, second, cut):
+    sizes = [first]
+    engine = make_engine(server, wish=partial(_wish_of, sizes))
+    settle(engine, INSIDE)
+    former, last = annotations(server, ref), server.writes + 2
+    sizes[0] = second
+    server.before = lambda number: Wrote("refused", why="a webhook") if cut and number == last else None
+    engine.tick(INSIDE + timedelta(minutes=1))
+    assert replicas(server, ref) == (first if cut else second).of(3)
+    undo(server, ref, former)
+    server.before = lambda _number: None
+    settle(engine, INSIDE + timedelta(minutes=5))
+    settle(engine, INSIDE + timedelta(hours=1))
+    assert replicas(server, ref) == (0 if second is ZERO else 2)
+    settle(engine, AFTER)
+    assert replicas(server, ref) == 3
+    assert RECORD not in annotations(server, ref)
 
 
 def test_a_former_nights_record_on_what_its_owner_put_to_nothing_is_not_believed(server, ref):

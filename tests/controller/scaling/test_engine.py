@@ -202,6 +202,20 @@ def test_a_restore_cut_in_two_is_made_even_where_one_at_the_same_time_was_made_b
     assert replicas(server, ref) == 3
 
 
+def test_a_restore_of_what_is_held_by_an_autoscaler_now_is_made_once():
+    server = ToyServer(REGISTRY)  # nothing becomes Ready
+    ref = deployment(server)
+    engine = make_engine(server, wish=nightly(Size(2)))
+    settle(engine, INSIDE)
+    server.add("HorizontalPodAutoscaler", OBJECTS["HorizontalPodAutoscaler"])
+    engine.tick(INSIDE)
+    assert replicas(server, ref) == 3
+    server.edit(ref, {"spec": {"replicas": 2}})  # somebody means it
+    settle(engine, INSIDE)
+    assert replicas(server, ref) == 2
+    assert RECORD not in server.objects[ref]["metadata"]["annotations"]
+
+
 def test_reverts_that_take_the_record_away_too_are_counted(server):
     ref = deployment(server)
     engine = make_engine(server)

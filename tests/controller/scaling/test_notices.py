@@ -11,7 +11,7 @@ from controller.scaling.engine import Report
 from controller.scaling.model import DownOptions, NamespaceSeen, Wish, Workload
 from controller.scaling.notices import AGAIN, Notices
 from controller.scaling.policies import resolve
-from controller.scaling.policy_annotations import EXCLUDE_UNTIL
+from controller.scaling.policy_annotations import EXCLUDE_UNTIL, FORCE
 from controller.scaling.schedule_settings import ScheduleSettings
 from tests.controller.scaling.engine_rig import BEGIN, END, REGISTRY
 from tests.controller.scaling.kind_objects import OBJECTS
@@ -53,11 +53,10 @@ def test_an_owner_is_told_so_long_before_and_once():
     assert told.told_at(web(), DOWN) == BEGIN - HALF_AN_HOUR
 
 
-@pytest.mark.parametrize("before", ["up", "none"])
-def test_ahead_of_a_window_that_something_kept_up_for_a_while_its_owner_is_told_once(before):
+def test_ahead_of_a_window_that_something_kept_up_for_a_while_its_owner_is_told_once():
     said, coming = [], replace(DOWN, window=BEGIN - timedelta(hours=2))
     told = Notices(notices(said).tell, lambda _workload, _moment: coming)
-    told.take([report(replace(UP, wished=before))], BEGIN - HALF_AN_HOUR)
+    told.take([report(UP)], BEGIN - HALF_AN_HOUR)
     told.take([report(coming, "down")], BEGIN)
     assert told.told_at(web(), coming) == BEGIN - HALF_AN_HOUR
     assert len(said) == 1
@@ -115,6 +114,33 @@ def house(tmp_path):
 def look_until(house, moment):
     while house.now < moment:
         house.look()
+
+
+def history(house, moment):
+    """At which minutes after the window's begin it was told, and went down or up, until a moment."""
+    found, former = [], (len(told_in(house)), house.is_down)
+    while house.now < moment:
+        house.look(5)
+        now = len(told_in(house)), house.is_down
+        words = ["told"] * (now[0] - former[0]) + ["down" if now[1] else "up"] * (now[1] is not former[1])
+        found += [(word, (house.now - BEGIN) // MINUTE) for word in words]
+        former = now
+    return found
+
+
+def test_after_it_was_forced_up_within_its_window_its_owner_is_told_of_the_second_down_too(house):
+    assert history(house, BEGIN + 30 * MINUTE) == [("told", -30), ("down", 0)]
+    until = (BEGIN + 180 * MINUTE).isoformat()
+    force = {FORCE: f"up {(BEGIN + 30 * MINUTE).isoformat()}-{until}"}
+    house.server.edit(house.lever, {"metadata": {"annotations": force}})
+    assert history(house, BEGIN + 240 * MINUTE) == [("up", 40), ("told", 150), ("down", 180)]
+
+
+def test_after_a_snooze_its_owner_is_told_anew_so_long_before_it_ends(house):
+    look_until(house, BEGIN - 25 * MINUTE)
+    assert len(told_in(house)) == 1
+    house.server.edit(house.lever, {"metadata": {"annotations": {EXCLUDE_UNTIL: (BEGIN + 120 * MINUTE).isoformat()}}})
+    assert history(house, BEGIN + 150 * MINUTE) == [("told", 90), ("down", 120)]
 
 
 def told_in(house):

@@ -103,7 +103,7 @@ def test_what_it_made_is_deleted_as_it_is_seen_and_not_otherwise(rig):
     rig.run(DAY)
     until(rig.seen)
     (seen,) = (each for each in rig.view.objects("ScaledObject") if each.ref.namespace == rig.namespace)
-    assert mark_of(seen) == Mark((3, 9), None, seen.generation, "2026-11-23T20:00:00+00:00", of=name_of(seen.ref))
+    assert mark_of(seen) == Mark((3, 9), None, seen.generation, "2026-11-23T20:00:00+00:00", 0, name_of(seen.ref), DAY)
     assert rig.writer.create(KIND, seen.ref, {**_head(), "spec": _SPEC}).result == "conflict"
     rig.server.patch(f"{rig.path}/chat", {"spec": {"cooldownPeriod": 77}})
     assert rig.writer.delete(KIND, seen).result == "conflict"

@@ -174,9 +174,109 @@ def test_one_that_was_made_and_changed_since_stays_and_is_named_with_the_command
     rig.server.edit(CHAT, {"spec": {"cooldownPeriod": 7}})
     rig.run(NIGHT)
     rig.begin_anew()
-    with pytest.raises(Unavailable, match=r"somebody changed it since: .* kubectl delete -n team-a scaledobjects"):
+    with pytest.raises(
+        Unavailable, match=r"somebody changed it, or made it anew, since: .* kubectl delete -n team-a scaledobjects"
+    ):
         rig.run()
     assert rig.chat is not None
+
+
+def test_what_somebody_made_anew_of_its_export_is_theirs():
+    rig = Rig()
+    rig.run(DAY)
+    item = rig.server.objects.pop(CHAT)
+    gone = ("uid", "resourceVersion", "generation")
+    meta = {key: value for key, value in item["metadata"].items() if key not in gone}
+    spec = {**item["spec"], "cooldownPeriod": 7}
+    anew = {**meta, "creationTimestamp": (DAY + timedelta(minutes=11)).isoformat()}
+    rig.server.add("ScaledObject", {**item, "metadata": anew, "spec": spec})
+    rig.begin_anew()
+    with pytest.raises(Unavailable, match="made it anew"):
+        rig.run(NIGHT)
+    assert rig.chat is not None
+
+
+def test_a_copy_of_one_whose_bounds_were_moved_gets_its_own_bounds_back():
+    rig = Rig()
+    rig.add("ScaledObject", metadata=OURS)
+    rig.run(DAY)
+    meta = {"name": "copy", "annotations": dict(rig.chat.annotations), **OURS}
+    spec = {"scaleTargetRef": {"name": "copy"}, "minReplicaCount": 4, "maxReplicaCount": 6}
+    copy = rig.add("ScaledObject", metadata=meta, spec=spec)
+    rig.begin_anew(WORKLOAD, {**WORKLOAD, "name": "copy"})
+    rig.run(NIGHT)
+    assert rig.server.get(copy).bounds == (1, 2)
+    rig.begin_anew(WORKLOAD)
+    rig.run()
+    assert rig.server.get(copy).bounds == (4, 6)
+    assert MARK not in rig.server.get(copy).annotations
+
+
+def test_what_was_put_back_of_the_one_it_is_a_copy_of_counts_against_no_copy():
+    rig = Rig()
+    rig.add("ScaledObject", metadata=OURS)
+    put_back(rig, 2)
+    meta = {"name": "copy", "annotations": dict(rig.chat.annotations), **OURS}
+    copy = rig.add("ScaledObject", metadata=meta, spec={"scaleTargetRef": {"name": "copy"}})
+    rig.begin_anew({**WORKLOAD, "name": "copy"})
+    rig.run()
+    assert rig.server.get(copy).bounds == (3, 9)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_taking_back_that_was_not_done_is_not_told_as_done(hidden):
+    """Neither where the object stands so by chance, nor while it cannot be seen."""
+    rig = Rig()
+    rig.add("ScaledObject", metadata=OURS)
+    rig.run(NIGHT)
+    rig.begin_anew()
+    rig.server.answers = [Wrote("unknown", why="cut")]
+    with pytest.raises(Unavailable, match="cut"):
+        rig.run()
+    intent = rig.rows.rows[-2]
+    if hidden:
+        rig.view.get = lambda _ref: None
+    else:
+        rig.server.edit(CHAT, {"spec": {"minReplicaCount": 1, "maxReplicaCount": 8}})
+    rig.view.objects = lambda _kind: []
+    rig.run()
+    assert [row.result for row in rig.rows.rows if row.id == intent.id] == ["", "unknown"]
+    (row,) = found_again(frame_of([intent]), rig.view.get, NIGHT)
+    assert row.result == "unknown"
+
+
+def test_whatever_befalls_the_write_of_one_the_others_are_kept_and_it_is_tried_ever_later():
+    rig = Rig(WORKLOAD, {**WORKLOAD, "name": "zebra"})
+    create, tries = rig.server.create, []
+
+    def fails_for_the_first(kind, ref, item):
+        if ref == CHAT:
+            tries.append(ref)
+            raise TypeError("of no type")
+        return create(kind, ref, item)
+
+    rig.server.create = fails_for_the_first
+    for second in range(0, 600, 5):
+        with pytest.raises(Unavailable, match=f"{CHAT}: TypeError: of no type"):
+            rig.run(DAY + timedelta(seconds=second))
+    assert [ref.name for ref in rig.server.objects] == ["zebra"]
+    assert [row.result for row in rig.rows.rows if row.through == "ScaledObject llama"] == ["", "unknown"]
+    assert len(tries) == 7  # after 5, 15, 35, 75, 155 and 315 s
+
+
+def test_one_that_cannot_be_looked_at_leaves_the_others_kept(monkeypatch):
+    rig = Rig(WORKLOAD, {**WORKLOAD, "name": "zebra"})
+    get = rig.view.get
+
+    def fails_for_the_first(ref):
+        if ref == CHAT:
+            raise TypeError("of no type")
+        return get(ref)
+
+    monkeypatch.setattr(rig.view, "get", fails_for_the_first)
+    with pytest.raises(Unavailable, match=f"{CHAT}: TypeError: of no type"):
+        rig.run()
+    assert [ref.name for ref in rig.server.objects] == ["zebra"]
 
 
 def test_bounds_that_were_moved_are_given_back_once_it_leaves_the_settings():
@@ -213,7 +313,7 @@ def test_one_that_a_schedule_has_put_down_waits_until_it_is_up_again():
 
 
 @pytest.mark.parametrize(
-    "text", ["three", "[]", "{}", '{"v":1,"put":[1],"was":null,"generation":1,"until":"","moves":0}']
+    "text", ["three", "[]", "{}", '{"v":1,"put":[1],"was":null,"generation":1,"until":"","moves":0}', "[" * 100_000]
 )
 def test_a_mark_that_is_not_understood_is_left_and_named(text):
     rig = Rig()

@@ -9,6 +9,7 @@ import pytest
 
 from collectors.clock import SystemClock
 from controller.scaling.left_down import tell_left_down
+from controller.scaling.queue_mark import LABEL, MARK, OURS, Mark
 from controller.scaling.record import COMMAND, RECORD
 from controller.scaling.registry import KINDS
 from tests.api_proxy import Fault
@@ -60,6 +61,14 @@ def test_a_controller_without_schedules_tells_what_a_former_one_left_down(home, 
     restore(home)
     assert tell_left_down(home.server.client(), SystemClock(), home.name) == ()
     assert caplog.text == ""
+
+
+def test_a_controller_without_schedules_tells_of_bounds_that_a_former_one_moved(home):
+    mark = Mark((1, 2), (1, 8), 2, of=f"{home.name}/llama").write()
+    home.make(OBJECTS["ScaledObject"], annotations={MARK: mark}, labels={LABEL: OURS})
+    assert [str(ref) for ref in tell_left_down(home.server.client(), SystemClock(), home.name)] == [
+        f"ScaledObject {home.name}/llama"
+    ]
 
 
 def test_a_second_time_nothing_is_left_to_do(home):

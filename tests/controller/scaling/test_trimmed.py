@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 
 from collectors.kube_pod_facts import Kept, pod_facts
-from controller.scaling.trimmed import counts, node_seen, pod_seen
+from controller.scaling.model import Ref
+from controller.scaling.trimmed import Unreadable, counts, kept, node_seen, pod_seen
 
 
 def pod(status, spec=None, **meta):
@@ -86,6 +89,14 @@ def test_the_books_call_the_pods_of_a_ray_service_as_scaling_does():
 def test_a_pod_whose_requests_cannot_be_read_counts_as_without_gpus():
     odd = {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "many"}}}]}
     assert pod_seen(pod({}, odd)).gpus == 0
+
+
+def test_whatever_befalls_the_reading_of_one_object_is_told_of_it_alone():
+    def fails(_item):
+        raise OverflowError("too far away")
+
+    read = kept(SimpleNamespace(name="Deployment", seen=fails))
+    assert read(pod({})) == Unreadable(Ref("Deployment", "ml", "web-abc-x"), "OverflowError: too far away")
 
 
 def test_a_node_is_told_by_its_labels_and_what_it_has_to_give():
