@@ -26,7 +26,7 @@ from typing import Literal
 from controller.scaling.down_label import is_remade
 from controller.scaling.kind import Kind
 from controller.scaling.model import Levers, Seen, Value, Wish
-from controller.scaling.record import BrokenRecord, Record, record_of
+from controller.scaling.record import BrokenRecord, Record, is_of_window, record_of
 
 MOST_REVERTS = 2
 """After so many within one window a workload is contested, and left alone until the window ends."""
@@ -104,6 +104,10 @@ class _Look:
     def _wished_down(self) -> bool:
         return self.wish.wished == "down"
 
+    def _counts(self, record: Record) -> bool:
+        """Whether what it tells of reverts is of the window that is wished."""
+        return is_of_window(record.window, record.at, self.wish.window, self.now)
+
     def unmarked(self, reverts: int) -> Step:
         if not self._wished_down:
             return Step("nothing", self.wish.why)
@@ -144,7 +148,7 @@ class _Look:
             again = replace(record, generation=self.seen.generation, reverts=record.reverts + 1)
             return Step("restore", self.wish.why, record.was, again)
         if self._wished_down:
-            reverts = record.reverts if record.window == self.wish.window else 0
+            reverts = record.reverts if self._counts(record) else 0
             return self._put_down(reverts) or Step("finish", "it is as wished")
         return Step("finish", "it is as it was") if ready else Step("await", "its pods are not Ready yet")
 
@@ -180,7 +184,7 @@ class _Look:
     def _reverted(self, record: Record, downs_before: int) -> Step:
         if not self._wished_down:
             return Step("finish", "somebody put it back before its time")
-        known = record.window == self.wish.window and not is_remade(record)
+        known = self._counts(record) and not is_remade(record)
         reverts = record.reverts + 1 if known else downs_before
         return self._put_down(reverts) or Step("finish", "it is as wished")
 
@@ -204,7 +208,8 @@ class _Look:
         if levers is None:
             return None
         if reverts >= MOST_REVERTS:
-            return Step("contested", f"somebody put it back {reverts} times in this window: it is left alone")
+            where = "in this window: it is left alone" if self.wish.window else "within a day: it is left alone for one"
+            return Step("contested", f"somebody put it back {reverts} times {where}")
         record = Record(
             kind=self.seen.ref.kind,
             was=self.seen.levers,

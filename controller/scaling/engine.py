@@ -290,14 +290,14 @@ class Engine:
         lever = workload.lever
         if wish.wished == "down" and RECORD not in lever.annotations and (why := self._unfit(workload, wish)):
             return Step("nothing", why)
-        window, count = self._downs.get(lever.ref, (None, 0))
+        standing = self._downs.get(lever.ref)
         return decide(
             lever,
             wish,
             self._kinds[lever.ref.kind],
             now,
             ready=is_back(workload),
-            downs_before=count if window == wish.window else 0,
+            downs_before=0 if standing is None else standing.within(wish.window, now),
             brought_back=self._brought_back.get(lever.ref),
             instance_types=self._policy.instance_types([pod.node for pod in workload.pods if pod.node]),
         )
@@ -357,7 +357,7 @@ class Engine:
             return
         if step.action == "down":
             reverts = record.reverts if record.window == task.wish.window else 0
-            self._downs[ref] = task.wish.window, reverts + 1
+            self._downs[ref] = Standing(task.wish.window, reverts + 1, record.at)
         elif record.restoring is not None:
             self._downs[ref] = standing_of(record)
             if step.action == "restore":

@@ -7,8 +7,8 @@ one that is not understood is never guessed at.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import cast
+from datetime import UTC, datetime, timedelta
+from typing import Final, cast
 
 from controller.scaling.model import Levers, Seen, Value
 from controller.scaling.registry import can_stand
@@ -18,6 +18,15 @@ COMMAND = "wattledger.io/schedule-restore-command"
 _FORM = 1
 _MOST = 2**31 - 1
 """The API server knows no count above it."""
+
+
+ENDLESS_COUNTS_FOR: Final = timedelta(days=1)
+"""What was done in a window without a begin, such as ``always``, is of the same window for so long."""
+
+
+def is_of_window(window: datetime | None, at: datetime, wished: datetime | None, now: datetime) -> bool:
+    """Whether what was done at a time, for a window that began then, counts in the one that is wished now."""
+    return window == wished and (window is not None or now - at <= ENDLESS_COUNTS_FOR)
 
 
 class BrokenRecord(ValueError):  # noqa: N818  (named for what the object bears)

@@ -80,6 +80,30 @@ def test_reverts_of_a_policy_without_windows_are_remembered_too(tmp_path):
         assert house.is_down is stands
 
 
+@pytest.mark.parametrize("record_too", [False, True])
+@pytest.mark.parametrize("new_process", [False, True])
+def test_without_windows_what_was_put_back_twice_is_left_alone_for_a_day(tmp_path, record_too, new_process):
+    house = House(str(tmp_path), down="always")
+    house.at(INSIDE)
+
+    def stands():
+        return house.server.objects[house.lever]["spec"]["replicas"], house.steps[str(house.lever)]
+
+    def put_back():
+        house.revert(record_too=record_too)
+        house.settle()
+        return stands()
+
+    assert [put_back() for _ in range(2)] == [(0, "nothing"), (3, "contested")]
+    if new_process:
+        house.start()
+    house.at(INSIDE + timedelta(hours=23))
+    assert stands() == (3, "contested")
+    house.at(INSIDE + timedelta(hours=25))
+    assert stands() == (0, "nothing")
+    assert [put_back() for _ in range(2)] == [(0, "nothing"), (3, "contested")]
+
+
 def test_reverts_of_a_former_night_are_no_reverts_of_this_one(house):
     house.at(INSIDE)
     assert [move(house, "take the record too") for _ in range(2)] == [(True, "nothing"), (False, "contested")]
