@@ -75,6 +75,8 @@ def _allowed_of_object(node: Schema, definitions: Mapping[str, Schema]) -> str:
 
 
 def _allowed_text(node: Schema) -> str:
+    if "allowed" in node:  # a setting's own words
+        return str(node["allowed"])
     text = _FORMATS.get(node.get("format", ""), "text")
     if "pattern" in node:
         return f"{text} that matches {node['pattern']}"

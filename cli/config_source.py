@@ -7,7 +7,6 @@ a setting by name or judge a value.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -133,10 +132,11 @@ _Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]  # ba
 )
 
 
-# YAML 1.1 takes on, off, yes and no for truth values too, and `off` is a value of some settings.
-_BOOL = "tag:yaml.org,2002:bool"
+# YAML 1.1 takes on, off, yes and no for truth values too, and `off` is a value of some settings. A day stays as it is
+# written: one that there is not is then refused by its key.
+_BOOL, _DAY = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
 for _first, _resolvers in _Loader.yaml_implicit_resolvers.items():
-    _Loader.yaml_implicit_resolvers[_first] = [each for each in _resolvers if each[0] != _BOOL]
+    _Loader.yaml_implicit_resolvers[_first] = [each for each in _resolvers if each[0] not in {_BOOL, _DAY}]
 _Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]  # bare in the stubs
     _BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
@@ -167,9 +167,9 @@ def _build(loader: _Loader, node: yaml.Node, at: KeyPath, origin: str, origins: 
             origins[(*at, place)] = f"{origin}:{item.start_mark.line + 1}"
             items.append(_build(loader, item, (*at, place), origin, origins))
         return items
-    value = cast("Value | date", loader.construct_object(node))  # pyright: ignore[reportUnknownMemberType]  # bare stubs
-    if isinstance(value, date) or (isinstance(value, int) and ":" in node.value):
-        return str(node.value)  # YAML 1.1 turns 22:00 into 1320 and a day into an object; both stay as written
+    value = cast("Value", loader.construct_object(node))  # pyright: ignore[reportUnknownMemberType]  # bare stubs
+    if isinstance(value, int) and ":" in node.value:
+        return str(node.value)  # YAML 1.1 turns 22:00 into 1320
     return value
 
 

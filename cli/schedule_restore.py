@@ -12,6 +12,7 @@ import click
 from cli.node_options import config_option
 from cli.schedule_api import connect
 from collectors.errors import Misconfigured
+from controller.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +139,7 @@ class _Unasked:
 def _tell(brought: "Brought", word: str = "") -> None:
     click.echo(f"{word or _WORDS[brought.result]}: {brought.ref}: {brought.why}")
     if brought.result in {"failed", "coming"} and brought.command:
-        click.echo(f"  by hand: {brought.command}")
+        click.echo(f"  by hand: {visible(brought.command)}")
 
 
 def _tell_unseen(view: "ClusterView", namespace: str) -> bool:

@@ -9,11 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.schedule_picture import Marks, picture
+from controller.scaling.bring_back import told as levers_told
+from controller.scaling.left_by_downscaler import left_down
 from controller.scaling.model import Size, Wish
 from controller.scaling.one_look import Looked
 from controller.scaling.outlook import Span
 from controller.scaling.preview import Row, Scope
 from controller.scaling.schedule_settings import ScheduleSettings
+from controller.visible import visible
 
 _DISAGREE = (
     "a workload's own annotation stands above its namespace's, that above the configuration, where the first decides"
@@ -45,7 +48,7 @@ def table(told: Told) -> Table:
         found.add_row(
             *(Text(str(report.subject)), str(report.workload.gpus), Text(_policy(row)), report.wish.wished),
             *(step_of(row), _size(row), _change(row.next_change, row.zone)),
-            Text(", ".join(["unfit"] * bool(row.unfit) + [each.guard for each in row.refusals]) or "-"),
+            Text(", ".join(["nothing to do"] * bool(row.unfit) + [each.guard for each in row.refusals]) or "-"),
         )
     return found
 
@@ -88,7 +91,7 @@ def lines_below(told: Told) -> Iterator[str]:
         if said:
             yield ""
             yield str(row.now.subject)
-            yield from (f"  {line}" for each in said for line in each.splitlines())
+            yield from (f"  {visible(line)}" for each in said for line in each.splitlines())
     if any(row.now.wish.disagree for row in told.rows):
         yield ""
         yield f"where policies disagree: {_DISAGREE}"
@@ -106,6 +109,10 @@ def _of(row: Row) -> Iterator[str]:
         yield f"{report.step.action}: {report.step.why}"
     elif report.step.action in {"restore", "raise", "await", "finish", "give_way"}:
         yield f"{report.step.action} of {report.ref}: {report.step.why}"
+    was = left_down(report.workload.lever)
+    if was is not None and _wish(row).dry_run and report.step.action == "nothing":
+        back = levers_told(was)
+        yield f"kube-downscaler left it down: once dry_run is false it is {back} again when it is to be up"
     if report.wish.wished == "none" and report.wish.policy:
         yield f"nothing is wished: {report.wish.why}"
     at = "" if row.down_at is None else f" at {_moment(row.down_at, ZoneInfo(row.zone))}"

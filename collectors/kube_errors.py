@@ -84,7 +84,7 @@ class Failure:
             return Expired(said)
         if self.status == 401:  # noqa: PLR2004
             return Unauthorized(
-                f"{said}: it does not accept the agent's token; see that the service account still exists"
+                f"{said}: it does not accept the token of the service account that asks; see that it still exists"
             )
         if self.status == 403:  # noqa: PLR2004
             return self._forbidden(said)
@@ -97,7 +97,7 @@ class Failure:
     def _forbidden(self, said: str) -> Exception:
         if _DENIED.search(self.message):
             return Rejected(said)
-        return Forbidden(f"{said}: give the agent's service account {self._right()} in its ClusterRole")
+        return Forbidden(f"{said}: give the service account that asks {self._right()} in its ClusterRole")
 
     def _right(self) -> str:
         resource, *rest = re.sub(r"^/(api/v1|apis/[^/]+/[^/]+)/(namespaces/[^/]+/)?", "", self.path).split("/")

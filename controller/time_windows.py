@@ -22,9 +22,11 @@ Saturday), and one that ends where it begins has nothing. Owns the grammar; deci
 import re
 from collections.abc import Iterator
 from datetime import date, datetime
+from functools import cache
 from typing import Literal, NoReturn
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from controller.visible import visible
 from controller.window_kinds import MINUTES_A_DAY, WEEKDAYS, Always, Dates, Period, Weekly, Window, Windows
 
 EVERY_DAY = frozenset(range(len(WEEKDAYS)))
@@ -45,6 +47,9 @@ _MOST_WINDOWS = 100
 _LONGEST_ZONE = 100
 """No zone has a name so long, and cut off it is none either; each slash in one is a folder that is looked into."""
 _WORDS = {"always": True, "true": True, "never": False, "false": False}
+_SHOWN = 60
+"""Characters of a spec on each side of the place that is marked."""
+_MOST_WHY = 300
 
 Reading = Literal["own", "downscaler"]
 """Whose meaning a spec has where the two differ."""
@@ -54,9 +59,13 @@ class SpecRefused(ValueError):  # noqa: N818  (named for the caller's move)
     """A spec that is not understood; the message marks the place."""
 
     def __init__(self, spec: str, at: int, length: int, why: str) -> None:
-        mark = " " * at + "^" * max(1, length)
-        super().__init__(f"{why}\n  {spec}\n  {mark}")
-        self.why = why
+        begin = max(0, at - _SHOWN)
+        end = min(len(spec), at + min(length, _SHOWN) + _SHOWN)
+        before, after = "…" * (begin > 0), "…" * (end < len(spec))
+        mark = " " * (len(before) + at - begin) + "^" * max(1, min(length, end - at))
+        shown = visible(spec[begin:end]).replace("\n", " ")
+        self.why = visible(why if len(why) <= _MOST_WHY else f"{why[: _MOST_WHY // 2]}…{why[-_MOST_WHY // 2 :]}")
+        super().__init__(f"{self.why}\n  {before}{shown}{after}\n  {mark}")
         self.at = at
 
 
@@ -165,7 +174,7 @@ def _days(spec: str, words: _Words) -> tuple[frozenset[int] | tuple[date, date] 
         if end < begin:
             _refuse(spec, place, word, f"{last} is before {first}")
         return (begin, end), words[1:]
-    if not word[0].isalpha() or "/" in word or word == "UTC":
+    if not word[0].isalpha() or "/" in word or word.upper() == "UTC":
         return None, words
     first, dash, last = word.partition("-")
     numbers = [_day(spec, place, first), *([_day(spec, place + len(first) + 1, last)] if dash else [])]
@@ -251,9 +260,17 @@ def _zone(spec: str, name: str, at: int, length: int) -> ZoneInfo:
     try:
         return ZoneInfo(name[:_LONGEST_ZONE])
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        if (known := _zones().get(name.casefold())) is not None:
+            return ZoneInfo(known)
         raise SpecRefused(
             spec, at, length, f"{name!r:.80} is no time zone: write an IANA name such as Europe/Berlin"
         ) from error
+
+
+@cache
+def _zones() -> dict[str, str]:
+    """IANA names by themselves in small letters."""
+    return {name.casefold(): name for name in available_timezones()}
 
 
 def _refuse(spec: str, at: int, text: str, why: str) -> NoReturn:

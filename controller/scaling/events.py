@@ -22,6 +22,7 @@ from controller.scaling.act import Outcome, Task
 from controller.scaling.kind import Kind
 from controller.scaling.model import Seen
 from controller.scaling.rate import TokenBucket
+from controller.visible import visible
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Events:
             return len(self._waiting)
 
     def tell(self, about: About, text: EventText, now: datetime, sent: Sent = lambda _now: None) -> None:
-        """Take one; it waits for nothing and raises nothing.
+        """Take one, and log it; it waits for nothing and raises nothing.
 
         Args:
             about: the object.
@@ -161,6 +162,9 @@ class Events:
             now: the time.
             sent: called by the thread that sends, once it was sent; never where it was dropped.
         """
+        level = logging.WARNING if text.type == "Warning" else logging.INFO
+        said = visible(" ".join(text.message.split()))
+        _log.log(level, "%s %s/%s: %s: %s", about.kind, about.namespace, about.name, text.reason, said)
         key = (about.uid, about.kind, about.namespace, about.name, text.reason)
         with self._lock:
             former = self._waiting.get(key)

@@ -142,7 +142,7 @@ class _Reading:
 
     def _exclude(self, text: str) -> Timed:
         flag = flag_of(text)
-        windows = parse(text, self._zone) if flag is None else parse(str(flag))
+        windows = parse(text, self._zone) if flag is None else parse("always" if flag else "never")
         return Timed(Timeline(DownTimes(down=windows)), text.strip(), (EXCLUDE,))
 
     def _forces(self, text: str) -> tuple[Force, ...]:

@@ -31,11 +31,14 @@ _REASONS: Final = {
 }
 
 
+Action = Literal["make_scaler", "move_bounds", "undo_scaler"]
+
+
 @dataclass(frozen=True, slots=True)
 class Deed:
     """One thing that is to be done to one ScaledObject."""
 
-    action: Literal["make_scaler", "move_bounds", "undo_scaler"]
+    action: Action
     ref: Ref
     """The ScaledObject."""
     subject: Ref
@@ -99,7 +102,6 @@ class QueueBook:
         self.rows.found([self._row(deed, now, result, wrote.why)])
         reason, why = _REASONS[deed.action], wrote.why or deed.why
         if result == "done":
-            _log.info("%s: %s", deed.ref, deed.why)
             self._event(deed, EventText(reason, deed.why), now)
         elif result not in {"conflict", "gone"}:
             self._event(deed, EventText(f"{reason}Failed", f"{deed.action} {result}: {why}", "Warning"), now)
@@ -114,7 +116,8 @@ class QueueBook:
         if said != why:
             row = self._row(deed, now, result, why)
             self.rows.found([replace(row, dry_run=result == "done")])
-            _log.info("%s: %s", deed.ref, why)
+            if result == "done":  # what is refused is an Event, which is logged
+                _log.info("%s: %s", deed.ref, why)
         if result == "refused":
             self._event(deed, EventText("QueueScalingLeftAlone", why, "Warning"), now)
 

@@ -21,7 +21,7 @@ from controller.scaling.kind import Kind
 from controller.scaling.kinds.scaled_object import SCALED_OBJECT as KIND
 from controller.scaling.model import Ref, Seen
 from controller.scaling.patches import Patch
-from controller.scaling.queue_book import Deed
+from controller.scaling.queue_book import Action, Deed
 from controller.scaling.queue_mark import (
     LABEL,
     MARK,
@@ -185,17 +185,10 @@ class QueueKeeper:
         if self._is_pending(ref, seen, now):
             return ""
         subject = Ref(scaling.kind, scaling.namespace, scaling.name)
-        deed = Deed(
-            "make_scaler" if seen is None else "move_bounds",
-            ref,
-            subject,
-            f"bounds of {told((bounds.least, bounds.most))}, {bounds.why}",
-            (bounds.least, bounds.most),
-            now,
-            seen,
-            self.view.get(subject),
-            bounds.until,
-        )
+        workload, after = self.view.get(subject), (bounds.least, bounds.most)
+        why = f"bounds of {told(after)}, {bounds.why}" + (f"; no {subject} is seen" if workload is None else "")
+        action: Action = "make_scaler" if seen is None else "move_bounds"
+        deed = Deed(action, ref, subject, why, after, now, seen, workload, bounds.until)
         if why := self._against(deed):
             self.book.remark(deed, "refused", why, now)
             return why

@@ -25,6 +25,15 @@ class ReplicaWindow(_Section):
     max_replicas: int | None = Field(default=None, ge=1, le=100_000)
     """Never more; null: as outside of the window."""
 
+    @field_validator("when")
+    @classmethod
+    def _is_understood(cls, when: str) -> str:
+        try:
+            parse(when)
+        except SpecRefused as error:
+            raise ValueError(str(error)) from error
+        return when
+
 
 class QueueScaling(_Section):
     """How one inference workload is scaled."""
@@ -112,11 +121,9 @@ class QueueScalingSettings(_Section):
         return web_address(url, such_as="http://prometheus.monitoring:9090, or null", instead=instead)
 
     @model_validator(mode="after")
-    def _windows_are_understood(self) -> "QueueScalingSettings":
+    def _fits_together(self) -> "QueueScalingSettings":
         try:
             known_zone(self.timezone)
-            for window in (each for workload in self.workloads for each in workload.windows):
-                parse(window.when, self.timezone)
         except SpecRefused as error:
             raise ValueError(str(error)) from error
         names = [(each.namespace, each.name) for each in self.workloads]

@@ -319,7 +319,6 @@ class Scaler:
             why = gone.report.step.why
             self._parts.audit.remark(self.engine.task(gone.report), "gone", why, tick.at)
             if gone.left is not None:
-                _log.warning("%s", why)
                 told = EventText("ScheduleLeftDown", why, "Warning")
                 self._parts.events.tell(about(gone.left, self._parts.kinds[gone.left.ref.kind]), told, tick.at)
 
@@ -387,7 +386,6 @@ class Scaler:
         subject = workload.subject
         kind = self._parts.kinds[subject.ref.kind]
         self._parts.events.tell(about(subject, kind), EventText("ScheduledDownSoon", text), now, sent)
-        _log.info("%s: %s", subject.ref, text)
 
 
 def _kinds_of(workload: Workload) -> tuple[str, ...]:

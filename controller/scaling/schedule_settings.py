@@ -25,9 +25,23 @@ KindName = Literal[
 ]
 _GROUP = r"\[!?[a-z0-9.-]+\]"
 """Characters of which one stands there; a bracket that is not closed would match nothing, and shield nothing."""
-NamePattern = Annotated[str, Field(pattern=rf"^([a-z0-9*?-]|{_GROUP})+$", max_length=253)]
-WorkloadPattern = Annotated[str, Field(pattern=rf"^([a-z0-9*?-]|{_GROUP})+/([a-z0-9.*?-]|{_GROUP})+$", max_length=507)]
-Percent = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2})%$")]
+NamePattern = Annotated[
+    str,
+    Field(
+        pattern=rf"^([a-z0-9*?-]|{_GROUP})+$",
+        max_length=253,
+        json_schema_extra={"allowed": "a name or shell pattern such as dev-*, no regular expression"},
+    ),
+]
+WorkloadPattern = Annotated[
+    str,
+    Field(
+        pattern=rf"^([a-z0-9*?-]|{_GROUP})+/([a-z0-9.*?-]|{_GROUP})+$",
+        max_length=507,
+        json_schema_extra={"allowed": "namespace/name, or shell patterns such as dev/web or */web"},
+    ),
+]
+Percent = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2})%$", json_schema_extra={"allowed": "a part from 0% to 100%"})]
 
 
 class _Section(BaseModel):

@@ -54,6 +54,11 @@ def test_a_workload_is_chosen_by_name(said):
         ([], CONFIG.replace("prometheus_url", "# url"), "queue_scaling.prometheus_url is not set"),
         (["--at", "soon"], CONFIG, "'soon' is no time"),
         ([], CONFIG.replace("max_replicas: 2}", "max_replicas: 2, min_replicas: 0}"), "nothing could wake it"),
+        (
+            [],
+            CONFIG.replace("max_replicas: 2}", "max_replicas: 2, windows: [{when: Mon 1:00-25:30, min_replicas: 1}]}"),
+            'queue_scaling.workloads[1].windows[0].when: found "Mon 1:00-25:30": there is no 25:30',
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(said, arguments, config, message):

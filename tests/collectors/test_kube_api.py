@@ -310,7 +310,9 @@ def test_a_token_that_expires_on_the_way_is_read_again_and_shown_once_more(kube,
 def test_a_token_that_is_not_accepted_is_not_shown_again_nor_told(kube, tmp_path):
     (tmp_path / "token").write_text("s3cret")
     kube.tokens = set()
-    with pytest.raises(Refused, match=r"HTTP 401 \(Unauthorized\): it does not accept the agent's token") as caught:
+    with pytest.raises(
+        Refused, match=r"HTTP 401 \(Unauthorized\): it does not accept the token of the service account"
+    ) as caught:
         KubeApi(KubeEndpoint(kube.url, token_file=tmp_path / "token")).list(RESOURCE, keep)
     assert "s3cret" not in str(caught.value)
     assert len(kube.asked) == 1

@@ -272,3 +272,40 @@ def test_whole_days_that_cannot_be_meant_otherwise_are_read(spec):
 def test_dates_without_a_last_one_are_refused():
     with pytest.raises(SpecRefused, match=r"2026-12-24\.\. has no last day: write such as 2026-12-24\.\.2026-12-24"):
         parse("2026-12-24..")
+
+
+@pytest.mark.parametrize("zone", ["europe/berlin", "EUROPE/BERLIN", "Europe/Berlin"])
+def test_a_zone_is_known_in_letters_of_either_size(zone):
+    assert parse(f"Mon 08:00-09:00 {zone}").has(datetime.fromisoformat("2026-11-23T07:30Z"))
+
+
+@pytest.mark.parametrize("spec", ["Mon 08:00-09:00 utc", "08:00-09:00 utc", "utc 08:00-09:00"])
+def test_utc_in_small_letters_is_a_zone_where_zones_stand(spec):
+    if spec.startswith("utc"):
+        with pytest.raises(SpecRefused, match="'utc' is no weekday"):
+            parse(spec)
+    else:
+        assert parse(spec, "Asia/Tokyo").has(datetime.fromisoformat("2026-11-23T08:30Z"))
+
+
+def test_what_is_refused_is_shown_without_what_would_steer_a_terminal():
+    with pytest.raises(SpecRefused) as caught:
+        parse("Mon \x1b[31mRED\x1b[0m 08:00-09:00")
+    shown, mark = str(caught.value).splitlines()[1:]
+    assert "\x1b" not in str(caught.value)
+    assert shown == "  Mon \ufffd[31mRED\ufffd[0m 08:00-09:00"
+    assert shown[mark.index("^") :] == "08:00-09:00"
+
+
+def test_of_a_long_spec_the_place_is_shown_with_what_stands_around_it():
+    with pytest.raises(SpecRefused) as caught:
+        parse("Mon 08:00-09:00 UTC, " * 90 + "Tue 25:00-26:00, " + "Wed 08:00-09:00 UTC, " * 5)
+    _, shown, mark = str(caught.value).splitlines()
+    assert shown[mark.index("^") : mark.rindex("^") + 1] == "25:00"
+    assert (len(shown) < 140, shown.strip()[0], shown[-1]) == (True, "…", "…")
+
+
+def test_of_a_word_without_end_only_so_much_is_told():
+    with pytest.raises(SpecRefused, match="is no weekday") as caught:
+        parse("a" * 100_000)
+    assert len(str(caught.value)) < 700

@@ -291,7 +291,7 @@ def refusal(code, reason, message):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (refusal(403, "Forbidden", "pods is forbidden"), "give the agent's service account the verbs get, list and"),
+        (refusal(403, "Forbidden", "pods is forbidden"), "give the service account that asks the verbs get, list and"),
         (refusal(500, "InternalError", "etcd is away"), "HTTP 500 (etcd is away)"),
         ((200, {}, "<!doctype html><title>login</title>"), "which is no JSON"),
         ((200, {}, '{"kind": "Status"}'), "without a list"),
@@ -320,7 +320,7 @@ def test_a_token_that_expires_is_told_and_a_new_one_is_used_at_once(node, kube, 
     kube.tokens = {"renewed"}
     kube.cut()
     node.until_up("kube_api", 0)
-    node.until_said("kube_api", "it does not accept the agent's token")
+    node.until_said("kube_api", "it does not accept the token of the service account")
     away = node.agent.scrape()
     later = node.after(away)
     assert node.held(later, pod="train") - node.held(away, pod="train") == node.booked(later) - node.booked(away)

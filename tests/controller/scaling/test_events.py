@@ -76,6 +76,17 @@ def test_an_event_bears_its_object_and_times(api):
     assert (event["source"], event["reportingInstance"]) == ({"component": "wattledger"}, "wattledger-0")
 
 
+def test_what_is_told_is_logged_in_one_line_that_steers_no_terminal(api, caplog):
+    events = events_of(api)
+    with caplog.at_level("INFO"):
+        events.tell(CHAT, DOWN, EVENING)
+        events.tell(CHAT, EventText("ScheduleUnclear", "no window\n  \x1b[2J\n  ^", "Warning"), EVENING)
+    assert [(each.levelname, each.message) for each in caplog.records] == [
+        ("INFO", f"Deployment ml/chat: ScheduledDown: {DOWN.message}"),
+        ("WARNING", "Deployment ml/chat: ScheduleUnclear: no window \ufffd[2J ^"),
+    ]
+
+
 def test_what_repeats_is_one_event_whose_count_grows(api):
     events = events_of(api)
     for minute in range(3):

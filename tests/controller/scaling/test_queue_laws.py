@@ -47,12 +47,20 @@ def test_without_its_intent_in_the_ledger_nothing_is_written():
 
 def test_a_dry_run_tells_once_what_it_would_write_and_writes_nothing():
     rig = Rig(dry_run=True)
+    rig.add("Deployment")
     for _ in range(3):
         rig.run()
     assert (rig.server.asked, rig.chat) == ([], None)
     (row,) = rig.rows.rows
     assert (row.phase, row.dry_run, row.result, row.after) == (RESULT, True, "done", WIDE)
     assert row.reason == "dry run: bounds of 3 to 9 replicas, outside of all windows"
+
+
+def test_a_workload_that_is_not_there_is_named():
+    rig = Rig()
+    rig.run()
+    (row, _) = rig.rows.rows
+    assert row.reason == "bounds of 3 to 9 replicas, outside of all windows; no Deployment team-a/llama is seen"
 
 
 def put_back(rig, times):

@@ -122,4 +122,4 @@ def test_without_the_right_to_delete_it_is_said(home):
     home.server.grant("scaler", [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "patch"]}])
     done = restore(home, user="scaler")
     assert done.exit_code == 1
-    assert "give the agent's service account the verb delete on scaledobjects of keda.sh" in done.output
+    assert "give the service account that asks the verb delete on scaledobjects of keda.sh" in done.output

@@ -186,6 +186,14 @@ def test_a_dry_run_and_schedules_that_are_off_are_told(home, preview, config):
     assert "schedule.enabled is false: nothing of this happens before it is true" in told
 
 
+def test_what_kube_downscaler_left_down_is_told_before_it_is_taken_over(home, preview, config):
+    home.make(an("Deployment", replicas=0), annotations={"downscaler/original-replicas": "3"})
+    left = "kube-downscaler left it down: once dry_run is false it is replicas=3 again when it is to be up"
+    assert left not in preview(at=NOON)
+    config.write_text(POLICIES.replace("dry_run: false", "dry_run: true"))
+    assert left in preview(at=NOON)
+
+
 def test_the_picture_has_a_row_for_all_that_are_alike(home, preview):
     home.make(OBJECTS["Deployment"])
     home.make(an("Deployment"), name="mistral")
