@@ -40,12 +40,28 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery that is not all there."""
+
+    why: str
+    period: tuple[str, date] | None = None
+    """Its export and month; ``None``: its manifest cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What a source holds."""
 
     deliveries: tuple[Delivery, ...]
-    waiting: tuple[str, ...] = ()
-    """One line for each delivery that is not all there."""
+    waiting: tuple[Waiting, ...] = ()
+
+    @property
+    def periods(self) -> list[tuple[str, date | None]] | None:
+        """Export and month of all that is there, whole or not; ``None``: of some it cannot be told."""
+        begun = [each.period for each in self.waiting if each.period is not None]
+        if len(begun) < len(self.waiting):
+            return None
+        return [*((each.export, each.month) for each in self.deliveries), *begun]
 
 
 @dataclass(slots=True)
@@ -63,7 +79,7 @@ class Deliveries:
             Unavailable: the shelf cannot be read now.
         """
         listing = self.shelf.listing()
-        waiting: list[str] = []
+        waiting: list[Waiting] = []
         newest: dict[tuple[str, date], Manifest] = {}
         for stored in listing:
             if is_manifest(stored.name):
@@ -73,11 +89,11 @@ class Deliveries:
         plain = self._plain(listing, roots, waiting)
         return Found(tuple([each for each in managed if each is not None] + plain), tuple(waiting))
 
-    def _consider(self, stored: Stored, newest: dict[tuple[str, date], Manifest], waiting: list[str]) -> None:
+    def _consider(self, stored: Stored, newest: dict[tuple[str, date], Manifest], waiting: list[Waiting]) -> None:
         try:
             manifest = self._read(stored)
         except Unavailable as error:
-            waiting.append(str(error))
+            waiting.append(Waiting(str(error)))
             return
         key = (manifest.root, manifest.month)
         if key not in newest or manifest.rank > newest[key].rank:
@@ -90,7 +106,7 @@ class Deliveries:
             self._manifests[stored] = parse(stored, text)
         return self._manifests[stored]
 
-    def _delivery(self, manifest: Manifest, listing: Sequence[Stored], waiting: list[str]) -> Delivery | None:
+    def _delivery(self, manifest: Manifest, listing: Sequence[Stored], waiting: list[Waiting]) -> Delivery | None:
         export = f"{self.source}:{manifest.root}"
         if manifest.keys is None:
             objects = [stored for stored in listing if stored.name.startswith(manifest.data_folder)]
@@ -100,14 +116,15 @@ class Deliveries:
             objects = [stored for stored in by_key.values() if stored is not None]
             missing = [key for key, stored in by_key.items() if stored is None]
         if missing:
-            waiting.append(
+            why = (
                 f"{export}, {manifest.month:%Y-%m}: {len(missing)} of the objects that {manifest.stored.name} names"
                 f" are not there yet, such as {missing[0]}; it is looked at again"
             )
+            waiting.append(Waiting(why, (export, manifest.month)))
             return None
         return Delivery(export, manifest.month, tuple(objects)) if objects else None
 
-    def _plain(self, listing: Sequence[Stored], roots: set[str], waiting: list[str]) -> list[Delivery]:
+    def _plain(self, listing: Sequence[Stored], roots: set[str], waiting: list[Waiting]) -> list[Delivery]:
         plain: list[Delivery] = []
         unclaimed: dict[tuple[str, date], int] = defaultdict(int)
         for stored in listing:
@@ -118,11 +135,11 @@ class Deliveries:
                 unclaimed[period] += period[0] not in roots
             elif not any(stored.name.startswith(f"{root}/") for root in roots if root):
                 plain.append(Delivery(f"{self.source}:{stored.name}", None, (stored,)))
-        waiting += [
-            f"{self.source}:{root}, {month:%Y-%m}: {count} files without their manifest; it is looked at again"
-            for (root, month), count in unclaimed.items()
-            if count
-        ]
+        for (root, month), count in unclaimed.items():
+            if count:
+                export = f"{self.source}:{root}"
+                why = f"{export}, {month:%Y-%m}: {count} files without their manifest; it is looked at again"
+                waiting.append(Waiting(why, (export, month)))
         return plain
 
 

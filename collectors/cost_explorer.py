@@ -7,6 +7,7 @@ into the service that they were given for. Amounts stay the text that AWS sends.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -51,7 +52,10 @@ class RequestBudget:
     usd_per_request: Decimal
     clock: Callable[[], datetime]
     _told: tuple[str, int] | None = None
-    """The day and its requests, as read or written last: nothing is read to answer a scrape."""
+    """The day and its requests, as read last; ``None``: they cannot be read."""
+    _seen: tuple[int, int, int] | None = None
+    """Inode, size and time of the file then, zeros where there was none; ``None``: not read yet. To answer a scrape it
+    is read only where it is another one now."""
 
     def requests(self) -> int:
         """Those of today.
@@ -59,12 +63,16 @@ class RequestBudget:
         Raises:
             Unavailable: the count cannot be read.
         """
+        self._seen, self._told = self._look(), None
         try:
             said = json.loads(self.path.read_text(encoding="utf-8"))
-            self._told = str(said["day"]), int(said["requests"])
+            count = int(said["requests"])
+            if count < 0:
+                raise ValueError(f"{count} requests")  # noqa: TRY301  (told as what else cannot be read)
+            self._told = str(said["day"]), count
         except FileNotFoundError:
-            return 0
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._told = self._today(), 0
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise Unavailable(
                 f"Cost Explorer: how often it was asked today cannot be read from {self.path} ({error!r}): see in "
                 "AWS's bill what was asked, and remove the file"
@@ -77,10 +85,12 @@ class RequestBudget:
 
     def spent(self) -> Spent | None:
         """All of it, at one instant; ``None``: the count cannot be read."""
-        try:
-            requests = self.requests() if self._told is None else self._of_today()
-        except Unavailable:
+        if self._look() != self._seen:
+            with suppress(Unavailable):
+                self.requests()
+        if self._told is None:
             return None
+        requests = self._of_today()
         return Spent(requests, self.most, requests * self.usd_per_request)
 
     def take(self) -> None:
@@ -99,11 +109,21 @@ class RequestBudget:
         fresh = self.path.with_suffix(".new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(text, encoding="utf-8")
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a loss of power may leave an empty count, with which nothing is asked
             os.replace(fresh, self.path)  # noqa: PTH105  (Path.replace hides that it is one step)
         except OSError as error:
             raise Unavailable(f"Cost Explorer is not asked: its requests cannot be counted ({error})") from error
-        self._told = self._today(), used + 1
+        self._seen, self._told = self._look(), (self._today(), used + 1)
+
+    def _look(self) -> tuple[int, int, int]:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return 0, 0, 0
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _of_today(self) -> int:
         day, requests = self._told or ("", 0)

@@ -26,7 +26,7 @@ def savings(store: Store, query: str, now: datetime) -> Json:
     given = Parameters(query, PARAMETERS)
     window, limit = given.window(now, "7d"), given.number("limit", 1000, MOST_ROWS)
     settled = settled_through(store)
-    start = max(window.start, measurable_since(store) or window.start)
+    start = min(max(window.start, measurable_since(store) or window.start), window.end)
     through = start if settled is None else max(start, min(window.end, settled))
     pinned = versions(store, AUDIT, COST, USAGE, NODE_HOURS, LIFETIMES)
     rows = by_workload(measure(store, given.text("cluster"), start, through, pinned))
@@ -38,7 +38,7 @@ def savings(store: Store, query: str, now: datetime) -> Json:
     return {
         "savings": [plain(row) for row in found.iter_rows(named=True)],
         "counterfactual": COUNTERFACTUAL,
-        "measured_through": None if settled is None else rfc3339(min(window.end, settled)),
+        "measured_through": None if settled is None or start == window.end else rfc3339(min(window.end, settled)),
         "meta": {
             "window": Window(start, through).as_json(),
             "versions": pinned,

@@ -169,7 +169,10 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         {
             "savings": list_of(object_of(_SAVED)),
             "counterfactual": {**TEXT, "description": "what each figure is held against"},
-            "measured_through": {**_MAYBE_TIME, "description": "null: the books are not complete for any hour"},
+            "measured_through": {
+                **_MAYBE_TIME,
+                "description": "null: the books are not complete for any hour, or all of the window is days by now",
+            },
             "meta": META,
         }
     ),
@@ -225,7 +228,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     object_of({"requests": WHOLE, "allowed": WHOLE, "cost_nano_usd": _EXACT}),
                     {"type": "null"},
                 ],
-                "description": "what was asked of AWS Cost Explorer in this UTC day; null: it is not asked",
+                "description": "what was asked of AWS Cost Explorer in this UTC day; null: it is not asked, or its"
+                " count cannot be read",
             },
         }
     ),

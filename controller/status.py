@@ -79,7 +79,7 @@ class Standing:
     bills_waiting: tuple[str, ...] | None = None
     """Deliveries of bills that are not all there; ``None``: this process has not looked."""
     cost_explorer: Spent | None = None
-    """``None``: it is not asked."""
+    """``None``: it is not asked, or its count cannot be read."""
 
 
 Stand = Callable[[], Standing]

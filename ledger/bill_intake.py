@@ -117,9 +117,9 @@ class BillIntake:
             except (Unavailable, Misconfigured) as error:
                 taken.unavailable.append(str(error))
                 continue
-            taken.waiting += found.waiting
-            if not found.waiting:  # else what is refused may be among what is not all there
-                self._forget(self._register().removed(source.deliveries.source, found.deliveries))
+            taken.waiting += [each.why for each in found.waiting]
+            if found.periods is not None:
+                self._forget(self._register().removed(source.deliveries.source, found.periods))
             for delivery in found.deliveries:
                 self._take(source, delivery, taken)
         self._close_months()

@@ -3,7 +3,7 @@
 Reads and makes BILLS rows; writes nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -35,10 +35,9 @@ class Register:
         """What a delivery that is booked makes good."""
         return self._of(delivery).filter(pl.col("state") == REFUSED)
 
-    def removed(self, source: str, there: Iterable[Delivery]) -> pl.DataFrame:
-        """Refused deliveries of a source that are there no more."""
-        known = [(each.export, each.month) for each in there]
-        kept = pl.DataFrame(known, schema={"export": pl.String, "month": pl.Date}, orient="row")
+    def removed(self, source: str, there: Sequence[tuple[str, date | None]]) -> pl.DataFrame:
+        """Refused deliveries of a source of whose export and month nothing is there any more."""
+        kept = pl.DataFrame(there, schema={"export": pl.String, "month": pl.Date}, orient="row")
         mine = self.rows.filter(pl.col("state") == REFUSED, pl.col("export").str.starts_with(f"{source}:"))
         return mine.join(kept, on=["export", "month"], how="anti", nulls_equal=True)
 

@@ -3,7 +3,10 @@
 Owns what is owed to such a day and who bears it. What the bill's lines give to a node's day, less what stands there, is
 split over the rows of that node's day by their list cost, since the hours that it belongs to are no more; what no row
 bears is ``unobserved``, of a node, or ``shared``. Such rows have method ``late_correction`` and no device. Where every
-hour of a node's day has come to have lines, its list cost is an estimate no more. Done again it changes nothing.
+hour of a node's day has come to have lines, its list cost is an estimate no more; where only some have, which hours
+they are is not known any more, and the list cost of all that had none when the day was rolled stays an estimate beside
+them. A day that was rolled with its bill and loses it costs nothing then, as the bill says. Done again it changes
+nothing.
 """
 
 from collections.abc import Sequence

@@ -138,7 +138,10 @@ def _heard(
 ) -> tuple[pl.DataFrame, Mapping[str, str]]:
     """Of nodes without an id one cluster's rows each hour: the agent's, or what is booked, or the first by name."""
     bare = existed.filter(pl.col("instance_id") == "", pl.col("cluster") != "").select(*_PLACE, "cluster")
-    several = bare.unique().group_by(_PLACE).agg(pl.col("cluster").sort()).filter(pl.col("cluster").list.len() > 1)
+    # a journal that is booked says whose node it is, also where the one witness that speaks is another cluster's
+    journals = booked.filter(pl.col("revision").is_not_null()).select(*_PLACE, "cluster")
+    known = pl.concat([bare, journals.join(bare, on=_PLACE, how="semi")])
+    several = known.unique().group_by(_PLACE).agg(pl.col("cluster").sort()).filter(pl.col("cluster").list.len() > 1)
     if several.is_empty():
         return existed, {}
     first = {**_by_place(booked.join(several, on=_PLACE, how="semi")), **agents}
@@ -146,8 +149,8 @@ def _heard(
     unheard: dict[str, str] = {}
     rows = cast("list[tuple[datetime, str, list[str]]]", several.sort(_PLACE).rows())
     for hour, node, clusters in rows:
-        known = first.get((hour, node), "")
-        chosen = known if known in clusters else clusters[0]
+        own = first.get((hour, node), "")
+        chosen = own if own in clusters else clusters[0]
         strange = [cluster for cluster in clusters if cluster != chosen]
         others += [(hour, node, cluster) for cluster in strange]
         unheard[node] = refusal(node, strange[0], chosen)

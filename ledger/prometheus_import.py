@@ -162,17 +162,17 @@ class Import:
                 else:
                     result.empty += 1
                 if len(waiting) >= HOURS_AT_ONCE or sum(len(each.hours) for _, each in waiting) >= BOOKED_AT_ONCE:
-                    self._book(waiting, now, result)
+                    self._book(waiting, now, result, again=again)
                 step()
         finally:
-            self._book(waiting, now, result)
+            self._book(waiting, now, result, again=again)
         return result
 
-    def _book(self, waiting: list[tuple[int, FleetHour]], now: datetime, result: Imported) -> None:
+    def _book(self, waiting: list[tuple[int, FleetHour]], now: datetime, result: Imported, *, again: bool) -> None:
         if not waiting:
             return
         begun = [hour_s for hour_s, _ in waiting]
-        told = self._told(begun)
+        told, booked = self._told(begun), set[tuple[int, str]]() if again else self._booked(begun)
         refused = self._strangers(each for _, fleet in waiting for each in fleet.hours)
         result.refused |= {node: why for (_, node), why in refused.items()}
         every = [each for _, fleet in waiting for each in fleet.hours if (each.began, each.node) not in refused]
@@ -182,14 +182,15 @@ class Import:
             for each in fleet.lifetimes
             if (_moment(hour_s), each.note.node) not in refused
         ]
-        fit = [each for each in every if (each.book.hour_s, each.node) not in told]
+        # what an earlier import booked in an hour that is told again for others stays: Prometheus may have forgotten it
+        fit = [each for each in every if (each.book.hour_s, each.node) not in told | booked]
         note_lifetimes(self._store, seen_lifetimes(lives))
         if fit:
             self._keeper.keep(fit, since=now + _HOUR, now=now)
         whole = {*begun} - {int(hour.timestamp()) for hour, _ in refused}  # of the others the next run tells again
         note_progress(self._store, self._what, {"done": _ranges({*self._done(), *whole})}, now)
-        result.made += len(begun)
-        result.measured += len(every) - len(fit)
+        result.made += len(whole)
+        result.measured += sum((each.book.hour_s, each.node) in told for each in every)
         waiting.clear()
 
     def _strangers(self, hours: Iterable[AgentHour]) -> Mapping[Place, str]:
@@ -199,6 +200,13 @@ class Import:
 
     def _told(self, hours: Iterable[int]) -> set[tuple[int, str]]:
         """Hour and node of which a journal told."""
+        return self._registered(hours, pl.col("source") != PROMETHEUS)
+
+    def _booked(self, hours: Iterable[int]) -> set[tuple[int, str]]:
+        """Hour and node that an earlier import of this cluster booked."""
+        return self._registered(hours, (pl.col("source") == PROMETHEUS) & (pl.col("cluster") == self._cluster))
+
+    def _registered(self, hours: Iterable[int], which: pl.Expr) -> set[tuple[int, str]]:
         starts = pl.Series([_moment(hour_s) for hour_s in hours], dtype=TIME)
         rows = (
             self._store.scan(NODE_HOURS)
@@ -206,7 +214,7 @@ class Import:
                 pl.col("day").is_in(starts.dt.date().unique().implode()),
                 pl.col("hour_utc").is_in(starts.implode()),
                 pl.col("revision").is_not_null(),
-                pl.col("source") != PROMETHEUS,
+                which,
             )
             .select("hour_utc", "node")
             .collect()

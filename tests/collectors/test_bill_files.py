@@ -104,7 +104,7 @@ def test_a_delivery_waits_until_all_of_it_is_there(folder):
     folder.put(f"{LEGACY}/report-Manifest.json", {"reportKeys": parts})
     found = folder.find()
     assert found.deliveries == ()
-    (why,) = found.waiting
+    why = found.waiting[0].why
     assert why.startswith(
         f"acme:cur/report, 2026-11: 1 of the objects that {LEGACY}/report-Manifest.json names are not"
     )
@@ -116,9 +116,9 @@ def test_a_delivery_waits_until_all_of_it_is_there(folder):
 def test_files_of_a_data_export_wait_for_their_manifest(folder):
     folder.put(f"{EXPORT}/data/BILLING_PERIOD=2026-11/focus-00001.parquet")
     assert folder.find().deliveries == ()
-    assert folder.find().waiting == (
-        "acme:exports/focus, 2026-11: 1 files without their manifest; it is looked at again",
-    )
+    assert [each.why for each in folder.find().waiting] == [
+        "acme:exports/focus, 2026-11: 1 files without their manifest; it is looked at again"
+    ]
 
 
 def test_a_copy_of_a_part_of_the_bucket_still_finds_its_objects(folder):
@@ -130,14 +130,14 @@ def test_a_copy_of_a_part_of_the_bucket_still_finds_its_objects(folder):
 def test_a_manifest_that_is_not_whole_is_read_again(folder):
     folder.put(f"{LEGACY}/report-1.csv.gz")
     folder.put(f"{LEGACY}/report-Manifest.json", b'{"reportKeys": ["cur')
-    assert "cannot be read" in folder.find().waiting[0]
+    assert "cannot be read" in folder.find().waiting[0].why
     folder.put(f"{LEGACY}/report-Manifest.json", {"reportKeys": [f"{LEGACY}/report-1.csv.gz"]})
     assert len(folder.find().deliveries) == 1
 
 
 def test_a_manifest_in_an_unknown_form_is_named(folder):
     folder.put("x/20261101-20261130/manifest.json", {"blobs": [{"other": 1}]})
-    assert "in a form that is not known" in folder.find().waiting[0]
+    assert "in a form that is not known" in folder.find().waiting[0].why
 
 
 def test_months_of_one_export_are_deliveries_of_their_own(folder):

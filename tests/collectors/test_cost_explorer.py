@@ -1,5 +1,6 @@
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import boto3
 import pytest
@@ -129,10 +130,41 @@ def test_the_directory_of_the_count_is_made_where_there_is_none(tmp_path, clock)
 
 
 def test_requests_that_cannot_be_counted_are_not_sent(tmp_path, clock):
-    (tmp_path / "file").touch()
-    budget = RequestBudget(tmp_path / "file" / "requests.json", 3, Decimal("0.01"), clock)
-    with pytest.raises(Unavailable, match=r"cannot be (counted|read)"):
+    budget = RequestBudget(tmp_path / "requests.json", 3, Decimal("0.01"), clock)
+    (tmp_path / "requests.new").mkdir()
+    with pytest.raises(Unavailable, match="is not asked: its requests cannot be counted"):
         budget.take()
+    assert budget.requests() == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"day": "2026-11-02", "requests": 1e999}', '{"day": "", "requests": -50}']
+)
+def test_a_count_that_is_damaged_after_it_was_read_is_none(budget, text):
+    budget.take()
+    budget.path.write_text(text)
+    assert budget.spent() is None
+    with pytest.raises(Unavailable, match="remove the file"):
+        budget.requests()
+    budget.path.unlink()
+    assert (budget.requests(), budget.spent().requests) == (0, 0)
+
+
+def test_one_that_another_process_counts_is_followed(budget, tmp_path, clock):
+    other = RequestBudget(tmp_path / "requests.json", 3, Decimal("0.01"), clock)
+    for count in (1, 2):
+        budget.take()
+        assert other.spent().requests == count
+
+
+@pytest.mark.parametrize("text", ["{", '{"day": "", "requests": 1}'])
+def test_to_answer_a_scrape_the_same_file_is_read_once(budget, monkeypatch, text):
+    budget.path.write_text(text)
+    reads, read_text = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: (reads.append(path), read_text(path, **how))[1])
+    for _ in range(3):
+        budget.spent()
+    assert reads == [budget.path]
 
 
 def test_a_damaged_count_is_not_none_and_nothing_is_asked_until_it_is_removed(budget):

@@ -88,3 +88,11 @@ def test_rows_can_be_asked_for_by_workload_and_are_cut(rig, store):
     assert ([row["workload"] for row in said["savings"]], said["meta"]["truncated"]) == (["other"], True)
     _, said = rig.get(f"/savings?{DAY}&cluster=us")
     assert said["savings"] == []
+
+
+def test_of_a_window_whose_hours_are_all_days_by_now_nothing_is_measured(rig, store, monkeypatch):
+    note_settled(store, None, at(23, 30))
+    monkeypatch.setattr(Store, "rolled_before", lambda _store, _table: at(0).date())
+    _, said = rig.get("/savings?window=2026-10-01T00:00:00Z,2026-10-08T00:00:00Z")
+    assert (said["savings"], said["measured_through"]) == ([], None)
+    assert said["meta"]["window"] == dict.fromkeys(("start", "end"), "2026-10-08T00:00:00Z")

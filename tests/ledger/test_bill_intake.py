@@ -1,4 +1,5 @@
 import json
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -143,6 +144,19 @@ def test_a_refused_bill_that_waits_for_more_of_it_was_not_removed(books):
     assert len(books.take().waiting) == 1
     assert books.register() == before
     assert [state for _, state, _ in before] == ["refused"]
+
+
+def test_a_refused_bill_that_was_removed_is_forgotten_beside_another_that_never_ends(books):
+    for root in ("old", "cur"):
+        folder = f"{root}/20261101-20261201"
+        (books.bills / folder).mkdir(parents=True)
+        (books.bills / folder / "report-Manifest.json").write_text(json.dumps({"reportKeys": [f"{folder}/r-1.csv"]}))
+    books.put("old/20261101-20261201/r-1.csv", {"BilledCost": "x"})
+    taken = books.take()
+    assert (len(taken.refused), len(taken.waiting)) == (1, 1)
+    shutil.rmtree(books.bills / "old")
+    assert len(books.take().waiting) == 1
+    assert [state for _, state, _ in books.register()] == ["replaced"]
 
 
 def test_a_refused_bill_is_not_read_again_until_it_changes_or_is_read_differently(books):

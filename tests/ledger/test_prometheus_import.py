@@ -123,6 +123,47 @@ def test_hours_in_which_no_other_cluster_has_a_node_of_that_name_are_booked_and_
     assert (second.known, second.refused) == (len(HOURS) - 1, first.refused)
 
 
+class Forgetful(OnPremises):
+    """Devices are forgotten, nodes are not."""
+
+    def __call__(self, hour_s):
+        nodes = [NodeSeen(self.place("b"), DAY.timestamp(), NOW.timestamp(), has_gpus=True)]
+        return FleetHour([agent_hour(name, hour_s, {}, {}, self.place(name)) for name in ("a", "b")], nodes)
+
+
+def test_what_was_booked_in_an_hour_that_is_told_again_for_another_node_stays(store):
+    def of_b():
+        return store.scan(USAGE).filter(cluster="two", node="b").sort(USAGE.key).collect()
+
+    only_a = Fleet.__call__
+    one = OnPremises("one")
+    one_a = FleetHour([only_a(one, int(HOURS[0].timestamp())).hours[0]])
+    Import(store, keeper(store), lambda _hour: one_a, "one").run(HOURS[:1], NOW)
+    first = Import(store, keeper(store), OnPremises("two"), "two").run(HOURS, NOW)
+    assert sorted(first.refused) == ["a"]
+    before = of_b()
+    assert HOURS[0] in before["hour_utc"].to_list()
+    second = Import(store, keeper(store), Forgetful("two"), "two").run(HOURS, NOW)
+    assert (second.refused, second.measured) == (first.refused, 0)
+    assert of_b().equals(before)
+
+
+@pytest.mark.parametrize("hours", [HOURS, HOURS[1:]], ids=["with it", "after it"])
+def test_an_import_leaves_a_bare_hosts_journal_to_its_own_cluster(store, hours):
+    facts = {"instance_id": "", "provider": "", "cluster": "one"}
+    row = ledger_rig.row("a1", "active", HOUR_NS)
+    told = ledger_rig.agent_hour(HOURS[0], row, node="a", closed=True, facts=facts)
+    keeper(store).keep([told], since=NOW, now=NOW)
+
+    def whose():
+        rows = [store.scan(which).filter(hour_utc=HOURS[0], node="a").collect() for which in (NODE_HOURS, USAGE)]
+        return [set(each["cluster"]) for each in rows]
+
+    Import(store, keeper(store), OnPremises("two"), "two").run(hours, NOW)
+    keeper(store).keep([], since=HOURS[0], now=NOW)
+    assert whose() == [{"one"}, {"one"}]
+
+
 def test_a_node_of_the_name_of_another_clusters_is_refused_and_named(store):
     def imported(cluster):
         return Import(store, keeper(store), OnPremises(cluster), cluster).run(HOURS[:2], NOW)
