@@ -32,10 +32,13 @@ def explain(error: ValidationError, sources: Sources, model: type[BaseModel]) ->
     """The first problem in one line, and how many more there are."""
     schema = model.model_json_schema()
     lines: dict[KeyPath, str] = {}
+    missing: set[KeyPath] = set()
     for problem in error.errors(include_url=False):
         path = _written_path(problem, sources.values)
         lines.setdefault(path, _line(problem, path, sources, schema))
-    first = next(iter(lines.values()))
+        if problem["type"] == "missing":
+            missing.add(path)
+    first = lines[min(lines, key=lambda path: path in missing)]  # a key that was misspelt is not missing
     more = len(lines) - 1
     return first + (f" (and {more} more after this one)" if more else "")
 

@@ -1,5 +1,6 @@
 """The parts of a controller that keep the books: store, keepers, agents."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from ledger.store import Store
 from ledger.store_disk import is_local
 from ledger.tables import NODE_HOURS
 
+_log = logging.getLogger(__name__)
 _REQUESTS = "cost-explorer.json"
 _SCRATCH = "scratch"
 """What is left in it is removed, so it bears no name that somebody would deliver bills under."""
@@ -124,6 +126,8 @@ def _requests(options: ControllerOptions, folder: Path, present: Present) -> Req
 def _bills(options: ControllerOptions, bookkeeper: Bookkeeper, folder: Path, present: Present) -> Bills | None:
     settings, store = options.config.bills, bookkeeper.store
     if options.simulated:
+        if settings.sources or settings.cost_explorer.enabled:
+            _log.warning("no bill is read: the hours are simulated, and nobody bills them")
         return None
     intake = BillIntake(store, folder / _SCRATCH, present.now, timedelta(days=settings.closed_after_days))
     return Bills(store, intake, sources_of(settings), load(), bookkeeper, present.now)

@@ -158,7 +158,7 @@ def _print_table(rows: "pl.DataFrame", asked: _Question, top: int, sources: Sequ
     from cli.ledger_table import told  # noqa: PLC0415
 
     console = Console(width=None if sys.stdout.isatty() else 200)
-    for each in told(rows, asked.columns, asked.window, top, sources):
+    for each in told(rows, asked.columns, asked.window, top, sources, basis=asked.basis):
         console.print(each)
 
 

@@ -49,7 +49,13 @@ _SUMMED = (
 
 
 def told(
-    rows: pl.DataFrame, columns: Sequence[str], window: "Window", top: int, sources: Collection[str]
+    rows: pl.DataFrame,
+    columns: Sequence[str],
+    window: "Window",
+    top: int,
+    sources: Collection[str],
+    *,
+    basis: str,
 ) -> Iterator[RenderableType]:
     """Tables and the lines below them.
 
@@ -59,6 +65,7 @@ def told(
         window: of what hours.
         top: rows of each table; the rest is one row.
         sources: where its hours are from: measured, simulated, prometheus.
+        basis: what a dollar is.
     """
     about = f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC"
     if rows.is_empty():
@@ -70,7 +77,8 @@ def told(
         yield _table(step, columns, f"{title}{' (simulated)' if SIMULATED in sources else ''}", top)
     estimate = int(rows["estimate_nano_usd"].cast(pl.Int128).sum())
     if estimate:
-        yield f"{ESTIMATE} list price, where no bill has come: {_dollars(estimate)} of this"
+        why = "as asked for" if basis == "list" else "where no bill has come"
+        yield f"{ESTIMATE} list price, {why}: {_dollars(estimate)} of this"
     if unpriced := int(rows[UNPRICED].cast(pl.Int128).sum()):
         yield f"{INCOMPLETE} the cost of {_hours(unpriced)} GPU-hours is not known; it is in no sum"
     own = rows.filter(pl.col("pool") == OWN)

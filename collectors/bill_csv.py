@@ -136,7 +136,7 @@ class Block:
             except csv.Error as error:
                 return f"line {before + reader.line_num} cannot be read ({error})"
             except UnicodeEncodeError:
-                return f"line {before + reader.line_num} is not in UTF-8"
+                return f"line {before + reader.line_num} is not in UTF-8, in which it has to be"
         return None
 
 

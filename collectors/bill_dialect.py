@@ -103,7 +103,9 @@ class Dialect:
 
     def fact_columns(self, header: Header) -> list[pl.Expr]:
         """One expression for each of :data:`FACTS`, over a frame with the table's names."""
-        return [_apply(self.facts.get(name), header).alias(name) for name in FACTS]
+        read = {name: _apply(self.facts.get(name), header) for name in FACTS}
+        read["currency"] = read["currency"].str.to_uppercase()  # as rates name them
+        return [rule.alias(name) for name, rule in read.items()]
 
     def figure_columns(self, header: Header) -> list[pl.Expr]:
         """One expression for each of :data:`FIGURES`; times in the file's own type, the others text."""

@@ -20,7 +20,7 @@ _YEARS: Final = range(1970, 9999)
 _SHIFTED = re.compile(r"(?P<count>[1-9]\d{0,4})(?P<unit>[hdw])")
 WINDOW_FORM: Final = (
     "24h, 7d or 2w (today and the days before it), today, yesterday, week, lastweek (from Monday), month, lastmonth, "
-    "or START,END as 2026-11-01T00:00:00Z or in Unix seconds"
+    "or START,END as 2026-11-01T00:00:00Z, 2026-11-01 or in Unix seconds"
 )
 
 
@@ -156,6 +156,8 @@ def _moment(said: str) -> datetime | None:
     try:
         if re.fullmatch(r"\d{1,11}", text):
             return datetime.fromtimestamp(int(text), UTC)
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
         # a plus in a query that was not quoted has become a blank
         moment = datetime.fromisoformat(text.replace(" ", "+"))
         return None if moment.tzinfo is None else moment.astimezone(UTC)

@@ -267,6 +267,9 @@ class BillIntake:
             )
 
     def _refuse(self, delivery: Delivery, refused_id: str, reason: str, taken: Taken) -> None:
+        if not reason.startswith(delivery.export):
+            file, _, why = reason.partition(": ")
+            reason = f"{delivery.export}: {why if delivery.export.endswith(file) else reason}"
         LOG.warning("%s", reason)
         self._store.replace(BILLS, refused_row(delivery, refused_id, reason, self._clock()), {"bill_id": [refused_id]})
         taken.refused.append(reason)

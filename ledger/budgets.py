@@ -112,9 +112,13 @@ def daily_cost(cost: pl.LazyFrame, budget: Budget) -> pl.LazyFrame:
 
 
 def booked_days(cost: pl.LazyFrame, budget: Budget) -> pl.LazyFrame:
-    """The days that are known, whoever's cost stands in them; of basis ``effective`` those that a bill has reached."""
+    """The days in which nodes have cost, whosever; of basis ``effective`` those of them that a bill has reached.
+
+    A bill's monthly tax stands in days before the books began too, so what is shared alone makes no day known.
+    """
+    of_nodes = (pl.col("node") != "").any().over("day")
     known = pl.col("effective_nano_usd").is_not_null() if budget.basis == "effective" else pl.lit(value=True)
-    return cost.filter(known).select("day").unique().sort("day")
+    return cost.filter(of_nodes, known).select("day").unique().sort("day")
 
 
 def days_of(cost: pl.LazyFrame, budget: Budget, through: datetime) -> Days:

@@ -3,7 +3,7 @@ the line.
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from hashlib import blake2b
 from typing import NoReturn
@@ -20,6 +20,9 @@ from ledger.charge_kinds import HASH, Kinds
 from ledger.fx import Rates
 
 BASES = ("list", "billed", "effective")
+_YEARS = range(2000, 2101)
+_LONGEST = timedelta(days=5 * 366)
+"""Of one line: no commitment is sold for longer."""
 _REQUIRED = (*TIMES, "billed", "effective")
 
 
@@ -107,7 +110,7 @@ class BatchReader:
                 self._refuse(
                     figures.filter(rows[column].is_null()), name, "is empty; a line cannot be booked without it"
                 )
-        for name in ("currency", "category"):
+        for name in ("currency", "category", "billing_account"):
             if (rows[name] == "").any():
                 self._refuse(figures.filter(rows[name] == ""), name, "is empty; a line cannot be booked without it")
         known = rows["category"].is_in(CATEGORIES)
@@ -117,6 +120,16 @@ class BatchReader:
         backwards = rows["period_end"] < rows["period_start"]
         if backwards.any():
             self._refuse(figures.filter(backwards), "period_end", "lies before the start of the line's period")
+        for name in TIMES:
+            year = rows[name].dt.year()
+            strange = (year < _YEARS[0]) | (year > _YEARS[-1])
+            if strange.any():
+                why = f"lies in the year {year.filter(strange)[0]}; allowed: years from {_YEARS[0]} to {_YEARS[-1]}"
+                self._refuse(figures.filter(strange), name, why)
+        endless = rows["period_end"] - rows["period_start"] > _LONGEST  # each hour of it would be a row
+        if endless.any():
+            years = round(_LONGEST.days / 365.25)
+            self._refuse(figures.filter(endless), "period_end", f"lies more than {years} years after the line's begin")
 
     def _refuse(self, rows: pl.DataFrame, name: str, why: str) -> NoReturn:
         where = f"line {self.file.line_of(rows[ROW][0])}" if rows.height else "a line"

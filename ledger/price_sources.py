@@ -33,6 +33,8 @@ class Offer:
     capacity_type: CapacityType
     estimate: bool = False
     note: str = ""
+    kind: str = ""
+    """What makes it an estimate, in short: tells its id from that of the same price where it is none."""
     repeats: bool = False
     """A node may hold more than ``gpus`` of them, each set at this price."""
 
@@ -154,14 +156,18 @@ class BundledInstancePrices:
 
     def _describe(self, row: PriceRow) -> Offer:
         notes: list[str] = []
+        kind = ""
         node = self._identity.capacity_type if self._identity else None
         if node == "spot" and row.capacity_type != "spot":
             notes.append("the node is spot, its price is not known: this is the on-demand list price")
+            kind = "~spot"
         if node is None:
             notes.append("the node did not say whether it is spot")
+            kind = "~unsaid"
         if row.region != self._region:
             where = "a region that the list does not name" if row.region == ANY else row.region
             notes.append(f"the list has no price for {self._region}: this is that of {where}")
+            kind += f"~{self._region}"
         return Offer(
             what=f"{row.provider}/{row.region}/{row.instance_type}",
             nano_usd_per_hour=row.nano_usd_per_hour,
@@ -171,6 +177,7 @@ class BundledInstancePrices:
             capacity_type=row.capacity_type,
             estimate=bool(notes),
             note="; ".join(notes),
+            kind=kind,
         )
 
 

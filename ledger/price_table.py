@@ -38,6 +38,7 @@ _KIND = (*_KEY, "hour_utc", "zone", "_before")
 _SPOT_NOTE = "the node is spot, its price is not known: this is the on-demand list price"
 _UNSAID_NOTE = "the node did not say whether it is spot"
 _OTHER_NOTE = "the node is not on demand: this is the on-demand list price, what was paid is in the bill"
+_ESTIMATES = {_SPOT_NOTE: "~spot", _UNSAID_NOTE: "~unsaid", _OTHER_NOTE: "~other"}
 _OFFER = {
     "label": pl.String,
     "nano": pl.Int64,
@@ -149,8 +150,11 @@ def _live_offer(capacity: str, note: pl.Expr, estimate: pl.Expr) -> pl.Expr:
         "provider", "region", "zone" if capacity == "spot" else pl.lit("*"), "instance_type", separator="/"
     )
     moment = pl.col("live_since").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    # an estimate's id is not that of the same price where it is none, nor another estimate's
+    known = note.replace_strict(_ESTIMATES, default="", return_dtype=pl.String)
+    kind = pl.lit(f"/{capacity}") + pl.when(estimate | (note == "")).then(known).otherwise(pl.lit("~reserved"))
     offer = pl.struct(
-        pl.concat_str("live_source", pl.lit("/"), where, pl.lit(f"/{capacity}@"), moment).alias("label"),
+        pl.concat_str("live_source", pl.lit("/"), where, kind, pl.lit("@"), moment).alias("label"),
         pl.col("live_nano").alias("nano"),
         pl.col("live_source").alias("source"),
         pl.col("live_since").dt.date().alias("as_of"),
@@ -259,7 +263,7 @@ def _offer(offer: Offer | None, place: dict[str, object], count: int) -> dict[st
         sets, more = divmod(count, offer.gpus)
         nano = sets * nano + sum(gpu_shares(nano, offer.gpus)[:more])
     return {
-        "label": f"{offer.source}/{offer.what}/{offer.capacity_type}@{offer.as_of.isoformat()}",
+        "label": f"{offer.source}/{offer.what}/{offer.capacity_type}{offer.kind}@{offer.as_of.isoformat()}",
         "nano": nano,
         "source": offer.source,
         "as_of": offer.as_of,

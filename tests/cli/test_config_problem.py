@@ -65,6 +65,10 @@ def explained(values) -> str:
         ({"split": "c"}, 'f:1: split: found "c", allowed: one of a, b'),
         ({"limit": 0}, "f:1: limit: found 0, allowed: a whole number at least 1 or null"),
         ({"rows": [{"usd": 1}, {"usd": 0}]}, "f:1: rows[1].usd: found 0, allowed: a number greater than 0"),
+        (
+            {"rows": [{"kid": 1}]},
+            "f:1: rows[0].kid: no such key; did you mean kind? Allowed: kind, usd (and 1 more after this one)",
+        ),
         ({"rows": [{}]}, "f:1: rows[0].usd: is missing, allowed: a number greater than 0"),
         ({"rows": [{"usd": 1, "kid": 1}]}, "f:1: rows[0].kid: no such key; did you mean kind? Allowed: kind, usd"),
         ({"by_name": {"x": {"usd": -1}}}, "f:1: by_name.x.usd: found -1, allowed: a number greater than 0"),

@@ -3,6 +3,7 @@
 import io
 from datetime import UTC, datetime
 
+import pytest
 from rich.console import Console
 
 from cli.ledger_table import told
@@ -14,11 +15,11 @@ HOUR = 3600 * 10**9
 WINDOW = Window(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC))
 
 
-def shown(frame):
+def shown(frame, basis="best"):
     """Cells by name and column, and the lines below the table."""
     out = io.StringIO()
     console = Console(file=out, width=200)
-    for each in told(frame, ["team"], WINDOW, 10, ["measured"]):
+    for each in told(frame, ["team"], WINDOW, 10, ["measured"], basis=basis):
         console.print(each)
     lines = out.getvalue().splitlines()
     cells = [[cell.strip() for cell in line.split(line[0])[1:-1]] for line in lines if line[:1] in "│┃" and line]
@@ -44,6 +45,12 @@ def test_active_is_of_measured_time_and_a_dash_where_nothing_was_measured():
     table, _ = shown(allocated([row("red", cost=1)], times))
     # of all: 3 of 3 + 1 + 2 hours
     assert [table[name]["active"] for name in ("red", "blue", "all")] == ["-", "75 %", "50 %"]
+
+
+@pytest.mark.parametrize(("basis", "why"), [("best", "where no bill has come"), ("list", "as asked for")])
+def test_why_a_part_is_list_price_is_told(basis, why):
+    _, below = shown(allocated([row("red", cost=4 * USD)], used(row("red", gpu_ns=HOUR))), basis)
+    assert below == [f"* list price, {why}: $4.00 of this"]
 
 
 def test_a_sum_that_lacks_a_part_is_marked():

@@ -100,7 +100,7 @@ def test_a_refused_bill_is_kept_with_its_reason_and_the_good_ones_are_booked(boo
     books.put("good.csv", {})
     taken = books.take()
     assert len(taken.refused) == 1
-    assert taken.refused[0].startswith("bad.csv: line 2: BilledCost: '1,25' is no amount")
+    assert taken.refused[0].startswith("acme:bad.csv: line 2: BilledCost: '1,25' is no amount")
     assert books.billed() == 1.25
     row = books.store.scan(BILLS).filter(pl.col("state") == "refused").collect().row(0, named=True)
     assert (row["export"], row["reason"], row["billed_nano_usd"]) == ("acme:bad.csv", taken.refused[0], None)

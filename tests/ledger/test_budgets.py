@@ -193,7 +193,7 @@ def test_four_months_of_five_end_within_the_band():
 
 
 def cost(*rows):
-    texts = {name: "" for name, dtype in COST.schema.items() if dtype == pl.String}
+    texts = {name: "" for name, dtype in COST.schema.items() if dtype == pl.String} | {"node": "n1"}
     return conform(COST, pl.LazyFrame([texts | row for row in rows], schema_overrides=COST.schema))
 
 
@@ -228,6 +228,15 @@ def test_days_are_known_by_anybodys_books_and_of_basis_effective_by_the_bill():
     assert booked_days(ROWS, budget).collect().get_column("day").to_list() == [date(2026, 11, 1), date(2026, 11, 2)]
     billed = budget.model_copy(update={"basis": "effective"})
     assert booked_days(ROWS, billed).collect().get_column("day").to_list() == [date(2026, 11, 1)]
+
+
+@pytest.mark.parametrize(("basis", "days"), [("best", [2, 3]), ("list", [2, 3]), ("effective", [2])])
+def test_what_is_shared_alone_makes_no_day_known(basis, days):
+    budget = Budget.model_validate({"name": "b", "match": {}, "usd_per_month": 1, "basis": basis})
+    taxed = [{"day": date(2026, 11, day), "node": "", "effective_nano_usd": 3} for day in (1, 2)]
+    nodes = [{"day": date(2026, 11, day), "list_nano_usd": 10} for day in (2, 3)]
+    found = booked_days(cost(*taxed, *nodes), budget).collect().get_column("day")
+    assert [day.day for day in found] == days
 
 
 def test_a_state_is_made_from_the_table_of_cost():

@@ -231,6 +231,10 @@ def test_cur_2_in_parquet_with_maps_doubles_and_timestamps(tmp_path):
         ({"ChargePeriodEnd": "11/5/26"}, "is no time; write it as 2026-11-01T05:00:00Z"),
         ({"ChargePeriodEnd": "2026-11-05T04:00:00Z"}, "lies before the start of the line's period"),
         ({"BilledCost": "1e30"}, "is no amount"),
+        ({"BillingAccountId": ""}, "BillingAccountId: is empty"),
+        ({"ChargePeriodEnd": "9999-11-19T00:00:00Z"}, "ChargePeriodEnd: lies in the year 9999; allowed: years"),
+        ({"ChargePeriodStart": "1970-11-18T00:00:00Z"}, "ChargePeriodStart: lies in the year 1970"),
+        ({"ChargePeriodStart": "2020-11-05T05:00:00Z"}, "ChargePeriodEnd: lies more than 5 years after the"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_booked_refuses_the_file_with_line_column_and_reason(tmp_path, row, why):
@@ -251,6 +255,11 @@ def test_another_currency_goes_by_the_rate_of_the_day_and_keeps_its_name(tmp_pat
         ("1.10", 1_375_000_000, "EUR"),
         ("1.2", 1_500_000_000, "EUR"),
     ]
+
+
+def test_a_currency_in_small_letters_is_the_same(tmp_path):
+    (found,) = lines(tmp_path, {"BillingCurrency": "eur"}, rates=EUR)
+    assert (found["fx"], found["currency"]) == ("1.10", "EUR")
 
 
 @pytest.mark.parametrize("day", ["2026-10-31", "2027-01-31"])

@@ -113,6 +113,31 @@ def test_a_list_price_that_may_not_be_the_nodes_own_is_an_estimate_and_says_so(p
     assert found["price_note"].startswith(note)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("hour", [at(1), at(1) - timedelta(hours=1)], ids=["live", "bundled"])
+def test_an_estimate_and_the_same_price_that_is_none_are_told_apart(hour, turned):
+    capacities = ["on_demand", "spot", "", "capacity_block", "reserved"] if hour == at(1) else ["on_demand", "spot", ""]
+    hours = [node_hour(hour, node=f"n-{each}", capacity_type=each, zone="us-east-1f") for each in capacities]
+    found = price(*(hours[::-1] if turned else hours))
+    ids = found.hours.get_column("price_id").to_list()
+    told = {row["price_id"]: (row["estimate"], row["note"]) for row in found.prices.iter_rows(named=True)}
+    assert len(set(ids)) == len(capacities)
+    for row in found.hours.iter_rows(named=True):
+        assert told[row["price_id"]] == (row["price_estimate"], row["price_note"])
+
+
+def test_the_price_of_another_region_is_told_apart_by_the_nodes_own():
+    before = at(1) - timedelta(hours=1)
+    found = price(*(node_hour(before, node=each, region=each, zone="") for each in ("us-east-1", "xx-a-1", "xx-b-1")))
+    assert len(set(found.hours.get_column("price_id"))) == 3
+    notes = dict(found.prices.select("price_id", "note").iter_rows())
+    assert [notes[each].partition(":")[0] for each in found.hours.get_column("price_id")] == [
+        "",
+        "the list has no price for xx-a-1",
+        "the list has no price for xx-b-1",
+    ]
+
+
 def test_a_reserved_node_has_the_list_price_and_no_discount_in_it():
     found = one(node_hour(capacity_type="reserved"))
     assert (found["nano_usd_per_node_hour"], found["price_estimate"]) == (60_000_000_000, False)
