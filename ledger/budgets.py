@@ -116,9 +116,9 @@ def booked_days(cost: pl.LazyFrame, budget: Budget) -> pl.LazyFrame:
 
     A bill's monthly tax stands in days before the books began too, so what is shared alone makes no day known.
     """
-    of_nodes = (pl.col("node") != "").any().over("day")
-    known = pl.col("effective_nano_usd").is_not_null() if budget.basis == "effective" else pl.lit(value=True)
-    return cost.filter(of_nodes, known).select("day").unique().sort("day")
+    of_nodes = (pl.col("node") != "").any()
+    known = pl.col("effective_nano_usd").is_not_null().any() if budget.basis == "effective" else pl.lit(value=True)
+    return cost.group_by("day").agg(known=of_nodes & known).filter("known").select("day").sort("day")
 
 
 def days_of(cost: pl.LazyFrame, budget: Budget, through: datetime) -> Days:
