@@ -12,6 +12,7 @@ from collectors import bill_csv
 from collectors.bill_cur_legacy import snake
 from collectors.bill_refused import BillRefused
 from ledger import charge_kinds
+from ledger import charges as charges_module
 from ledger.tables import CHARGES
 from tests.ledger.bill_rig import CUR, FOCUS, charges, csv_of, line, lines, staged
 
@@ -324,6 +325,16 @@ def test_a_file_in_many_batches_gives_what_one_batch_gives(tmp_path, monkeypatch
     monkeypatch.setattr(bill_csv, "BLOCK", 2048)
     monkeypatch.setattr(charge_kinds, "MOST_KINDS", 5)
     assert charges(tmp_path, tmp_path / "b.csv").equals(whole)
+
+
+def test_equal_lines_are_found_in_any_number_of_passes(tmp_path, monkeypatch):
+    rows = [{"ResourceId": f"i-0000000{n % 7:03d}", "BilledCost": str(n % 5)} for n in range(200)]
+    at_once = charges(tmp_path, csv_of(tmp_path / "b.csv", *rows))
+    assert at_once["line_id"].str.contains("-").sum() == 200 - 35
+    monkeypatch.setattr(bill_csv, "BLOCK", 2048)
+    for most in (199, 60, 1):
+        monkeypatch.setattr(charges_module, "MOST_HASHES", most)
+        assert charges(tmp_path, tmp_path / "b.csv").equals(at_once)
 
 
 def test_facts_as_numbers_are_the_same_facts(tmp_path):
