@@ -56,7 +56,8 @@ def run_import(config: Config, wanted: Wanted, now: datetime) -> None:
 
     Raises:
         Misconfigured: a person must change something; the message says what.
-        Unavailable: Prometheus or the ledger does not answer; what came before is booked.
+        Unavailable: Prometheus or the ledger does not answer, and what came before is booked; or Prometheus refused
+            some hours, and all others are booked.
     """
     api = PrometheusApi(config.prometheus)
     hours = whole_hours(wanted.since, min(wanted.until, now - SETTLED))
@@ -77,6 +78,12 @@ def run_import(config: Config, wanted: Wanted, now: datetime) -> None:
     except StoreError as error:
         raise Unavailable(str(error)) from error
     click.echo("\n".join(told(done, sums, hours)))
+    if done.left:
+        hour, why = min(done.left.items())
+        raise Unavailable(
+            f"{len(done.left)} of {len(hours)} hours are not imported, the next run asks for them again; of the first, "
+            f"{hour:%Y-%m-%d %H:%M} UTC: {why}"
+        )
 
 
 @contextmanager
@@ -123,7 +130,7 @@ def told(done: Imported, sums: EstimateSums, hours: Sequence[datetime]) -> list[
     if done.measured:
         lines.append(f"{done.measured} node-hours left alone: an agent measured them")
     lines += _refused(done)
-    if not sums.hours and done.refused:
+    if not sums.hours and (done.refused or done.left):
         return lines
     if not sums.hours:
         return [*lines, "No series of dcgm-exporter in these hours: is it scraped, and is this the right Prometheus?"]

@@ -3,7 +3,8 @@
 A node existed when kube-state-metrics told of it; a GPU node of which no exporter told is ``unobserved``.
 
 Owns which hours are still to be made and how far an import has come. What a journal told is never touched. A death at
-any moment, or a Prometheus that does not answer whole, leaves hours booked or not booked, and the next import goes on.
+any moment, or a Prometheus that does not answer, leaves hours booked or not booked, and the next import goes on. An
+hour that Prometheus refuses, or answers in part, is left out and named; the others are booked.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Protocol, cast
 
 import polars as pl
 
+from collectors.prometheus_api import QueryRefused
 from ledger.agent_hours import AgentHour
 from ledger.hours import NodeNote
 from ledger.keeper import Kept
@@ -103,6 +105,8 @@ class Imported:
     """Node-hours left alone, since a journal told of them."""
     refused: dict[str, str] = field(default_factory=dict[str, str])
     """Node to why it is left out: another cluster has one of its name."""
+    left: dict[datetime, str] = field(default_factory=dict[datetime, str])
+    """Hour to why it is not booked: Prometheus refused it, or answered in part; the next import asks again."""
 
 
 def whole_hours(since: datetime, until: datetime) -> list[datetime]:
@@ -146,7 +150,7 @@ class Import:
             step: called after each hour.
 
         Raises:
-            SourceError: Prometheus does not answer whole; what came before is booked.
+            SourceError: Prometheus does not answer; what came before is booked.
             StoreError: a table could not be read or written.
         """
         result = Imported()
@@ -157,16 +161,25 @@ class Import:
                 hour_s = int(hour.timestamp())
                 if hour_s in done:
                     result.known += 1
-                elif (found := self._make(hour_s)).hours:
-                    waiting.append((hour_s, found))
                 else:
-                    result.empty += 1
+                    self._take(hour_s, waiting, result)
                 if len(waiting) >= HOURS_AT_ONCE or sum(len(each.hours) for _, each in waiting) >= BOOKED_AT_ONCE:
                     self._book(waiting, now, result, again=again)
                 step()
         finally:
             self._book(waiting, now, result, again=again)
         return result
+
+    def _take(self, hour_s: int, waiting: list[tuple[int, FleetHour]], result: Imported) -> None:
+        try:
+            found = self._make(hour_s)
+        except QueryRefused as error:  # Prometheus is there: it may answer the next
+            result.left[_moment(hour_s)] = str(error)
+            return
+        if found.hours:
+            waiting.append((hour_s, found))
+        else:
+            result.empty += 1
 
     def _book(self, waiting: list[tuple[int, FleetHour]], now: datetime, result: Imported, *, again: bool) -> None:
         if not waiting:

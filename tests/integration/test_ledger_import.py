@@ -1,7 +1,7 @@
 """`wattledger ledger import` against a real Prometheus that only dcgm-exporter and kube-state-metrics wrote into."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from cli.controller_seat import LOCK
 from cli.ledger_import import import_
 from collectors.errors import Misconfigured, Unavailable
+from collectors.prometheus_api import QueryRefused
 from controller.lease import LockFile
+from ledger.prometheus_import import fleet_hour
 from ledger.store import Store
 from ledger.tables import COST, NODE_HOURS, USAGE
 from ledger.verify import verify
@@ -18,6 +20,7 @@ from tests.integration.exporter_history import openmetrics
 from tests.integration.kept_samples import address, gate, prometheus_with
 
 pytestmark = [pytest.mark.tool("prometheus"), pytest.mark.tool("promtool")]
+FIRST = datetime(2026, 11, 1, tzinfo=UTC)
 RANGE = ("--since", "2026-11-01", "--until", "2026-11-01T02:00", "--cluster", "prod")
 
 
@@ -124,6 +127,21 @@ def test_a_prometheus_that_is_away_is_named_and_nothing_is_booked(run, tmp_path,
     with gate() as door, pytest.raises(Unavailable, match=r"answers 502, 3 times: nothing is booked of it"):
         run(url=address(door))
     assert books(tmp_path).scan(NODE_HOURS).collect().is_empty()
+
+
+def test_an_hour_that_is_refused_is_told_and_asked_for_again_and_the_other_is_booked(run, tmp_path, monkeypatch):
+    def refusing(api, hour_s, *rest):
+        if hour_s == FIRST.timestamp():
+            raise QueryRefused("http://p answers 422 to x: too many samples")
+        return fleet_hour(api, hour_s, *rest)
+
+    with monkeypatch.context() as changed:
+        changed.setattr("cli.ledger_import_run.fleet_hour", refusing)
+        told = r"1 of 2 hours are not imported, .* of the first, 2026-11-01 00:00 UTC: http://p answers 422"
+        with pytest.raises(Unavailable, match=told):
+            run()
+    assert books(tmp_path).scan(NODE_HOURS).collect()["hour_utc"].unique().to_list() == [FIRST + timedelta(hours=1)]
+    assert run().startswith("1 hours imported, 1 known before, 0 without a sample")
 
 
 def test_a_time_in_which_no_whole_hour_lies_is_refused(run):

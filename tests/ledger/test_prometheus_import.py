@@ -8,6 +8,7 @@ import pytest
 from collectors.carbon_intensity import load
 from collectors.errors import Unavailable
 from collectors.price_list import PriceRow
+from collectors.prometheus_api import QueryRefused
 from ledger.carbon import Carbon
 from ledger.carbon_settings import CarbonSettings
 from ledger.costing import Costing, CostRules
@@ -230,6 +231,21 @@ def test_cut_off_it_keeps_what_was_whole_and_goes_on_from_there(store):
     fleet = Fleet()
     assert run(store, fleet) == Imported(made=2, known=4)
     assert fleet.asked == HOURS[4:]
+
+
+def test_an_hour_that_is_refused_is_named_and_the_others_are_booked(store):
+    fleet = Fleet()
+    answered = fleet.__call__
+
+    def make(hour_s):
+        if datetime.fromtimestamp(hour_s, UTC) in {HOURS[1], HOURS[2]}:
+            raise QueryRefused("http://p answers 422 to x: too many samples")
+        return answered(hour_s)
+
+    refused = "http://p answers 422 to x: too many samples"
+    assert run(store, make) == Imported(made=4, left={HOURS[1]: refused, HOURS[2]: refused})
+    assert table(store, NODE_HOURS)["hour_utc"].unique().sort().to_list() == [HOURS[0], *HOURS[3:]]
+    assert run(store, Fleet()) == Imported(made=2, known=4)
 
 
 def test_cut_off_or_not_the_books_are_the_same(store, tmp_path):
