@@ -21,21 +21,12 @@ def compact(place: LedgerPlace) -> None:
       wattledger ledger compact
       wattledger ledger compact --config wattledger.yaml --data-dir /var/lib/wattledger
     """  # noqa: D301  (\b is click's mark for text that keeps its lines)
-    from ledger.house import Kept, keep_house  # noqa: PLC0415  (polars: --help needs none)
-    from ledger.tables import ALL  # noqa: PLC0415
+    from ledger.house import keep_house  # noqa: PLC0415  (polars: --help needs none)
 
-    store, now = place.open(), datetime.now(UTC)
     rolled, closed = place.config.ledger.roll_after_days, place.config.bills.closed_after_days
-    done = Kept()
-    with progress_bar("tables") as told:
-        for number, table in enumerate(ALL):
-            told(number, len(ALL))
-            kept = keep_house(store, now=now, roll_after_days=rolled, closed_after_days=closed, tables=(table,))
-            done = Kept(
-                done.rolled_days + kept.rolled_days,
-                done.compacted_parts + kept.compacted_parts,
-                done.deleted_files + kept.deleted_files,
-            )
+    store, now = place.open(), datetime.now(UTC)
+    with progress_bar("steps") as told:
+        done = keep_house(store, now=now, roll_after_days=rolled, closed_after_days=closed, told=told)
     click.echo(
         f"{done.compacted_parts} days or tables compacted, {done.rolled_days} days rolled, "
         f"{done.deleted_files} files deleted"

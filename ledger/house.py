@@ -1,15 +1,16 @@
 """What keeps the whole ledger small and quick: compaction, vacuum, closed months rolled into days. Owns their order.
 
-Each step may be cut off or done again; none changes what the books say.
+Each step may be cut off or done again; none changes what the books say. A table that cannot be kept stops no other.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from ledger.rolldays import closed_before, roll_days
 from ledger.store import Store
+from ledger.store_errors import Fenced, StoreError
 from ledger.store_maintenance import compact, many_files, vacuum
 from ledger.tables import ALL, BILLS, COST, EPOCHS, USAGE, Table
 
@@ -18,7 +19,7 @@ _log = logging.getLogger(__name__)
 ROLLED = (USAGE, COST)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
     """What was done."""
 
@@ -28,7 +29,12 @@ class Kept:
 
 
 def keep_house(
-    store: Store, *, now: datetime, roll_after_days: int, closed_after_days: int = 15, tables: Sequence[Table] = ALL
+    store: Store,
+    *,
+    now: datetime,
+    roll_after_days: int,
+    closed_after_days: int = 15,
+    told: Callable[[int, int], object] = lambda _step, _steps: None,
 ) -> Kept:
     """One round over all tables.
 
@@ -37,24 +43,47 @@ def keep_house(
         now: the time; today's files are left to those who write them.
         roll_after_days: hours become days so long after their month's bill was closed.
         closed_after_days: from a month's end until its bill counts as closed.
-        tables: those to keep.
+        told: how far it has come, before each step: which it is, of how many.
 
     Raises:
-        StoreError: a table could not be kept; what was done stands.
+        Fenced: a newer leader keeps the books; nothing more was done.
+        StoreError: tables could not be kept, with the reason of each; all others were.
     """
+    done, wrong = Kept(), dict[str, StoreError]()
     closed_after = timedelta(days=closed_after_days)
-    closed = closed_before(store.scan(BILLS).collect(), now=now, after_days=roll_after_days, closed_after=closed_after)
-    rolled = 0 if closed is None else sum(roll_days(store, table, closed=closed) for table in ROLLED)
-    compacted = deleted = 0
-    for table in tables:
-        if store.version(table) is None:
-            continue
-        if table.partition:
-            compacted += compact(store, table, many_files(store, table, before=now.date()))
-        elif table.name != EPOCHS.name:
-            compacted += compact(store, table)
-        deleted += vacuum(store, table)
-    done = Kept(rolled, compacted, deleted)
+
+    def roll(table: Table) -> None:
+        bills = store.scan(BILLS).collect()
+        closed = closed_before(bills, now=now, after_days=roll_after_days, closed_after=closed_after)
+        done.rolled_days += 0 if closed is None else roll_days(store, table, closed=closed)
+
+    def tidy(table: Table) -> None:
+        if store.version(table) is not None:
+            done.compacted_parts += _compact(store, table, now.date())
+            done.deleted_files += vacuum(store, table)
+
+    steps = [*((roll, table) for table in ROLLED), *((tidy, table) for table in ALL)]
+    for number, (step, table) in enumerate(steps):
+        told(number, len(steps))
+        try:
+            step(table)
+        except Fenced:
+            raise
+        except StoreError as error:
+            wrong[str(error)] = error
     if done != Kept():
-        _log.info("house kept: %d days rolled, %d parts compacted, %d files deleted", rolled, compacted, deleted)
+        _log.info(
+            "house kept: %d days rolled, %d parts compacted, %d files deleted",
+            done.rolled_days,
+            done.compacted_parts,
+            done.deleted_files,
+        )
+    if wrong:
+        raise StoreError("; ".join(wrong)) from next(iter(wrong.values()))
     return done
+
+
+def _compact(store: Store, table: Table, today: date) -> int:
+    if table.partition:
+        return compact(store, table, many_files(store, table, before=today))
+    return 0 if table.name == EPOCHS.name else compact(store, table)

@@ -1,6 +1,5 @@
 """A ledger that cannot be claimed now is claimed later; why not is in sight meanwhile."""
 
-import json
 import logging
 import threading
 
@@ -12,8 +11,7 @@ from ledger.store import Store
 from ledger.store_errors import Fenced, StoreError
 from ledger.tables import EPOCHS, NODE_HOURS
 from tests.integration.agent_process import eventually
-
-NEWER = {"protocol": {"minReaderVersion": 99, "minWriterVersion": 99}}
+from tests.ledger.newer_delta import commit_newer
 
 
 class Trial:
@@ -41,14 +39,6 @@ class Trial:
     @property
     def health(self):
         return self.claim.health["claim"]
-
-
-def newer(folder, table):
-    """A commit upon the table that asks for a newer Delta, made by nobody of ours."""
-    log = folder / table / "_delta_log"
-    commit = log / f"{len(list(log.glob('*.json'))):020}.json"
-    commit.write_text(json.dumps(NEWER) + "\n")
-    return commit
 
 
 @pytest.fixture
@@ -82,7 +72,7 @@ def test_a_ledger_that_cannot_be_read_is_claimed_once_it_can(ledger, caplog):
 
 @pytest.mark.parametrize("table", [EPOCHS.name, NODE_HOURS.name])
 def test_a_table_of_a_newer_version_is_left_alone_and_no_reason_to_end(ledger, table):
-    commit = newer(ledger, table)
+    commit = commit_newer(ledger / table)
     before = sorted(ledger.rglob("*.json"))
     with Trial(ledger) as trial:
         eventually("two tries", lambda: trial.health.runs >= 2, 30)
@@ -103,7 +93,7 @@ def test_what_speaks_against_it_for_good_ends_the_tries(ledger):
 
 
 def test_what_was_checked_once_is_not_checked_with_each_try(ledger):
-    commit = newer(ledger, "cost")
+    commit = commit_newer(ledger / "cost")
     with Trial(ledger, StoreError("cannot be read now")) as trial:
         eventually("four tries", lambda: trial.health.runs >= 4, 30)
         assert trial.checked == 2

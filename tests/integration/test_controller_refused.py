@@ -1,6 +1,5 @@
 """A controller whose ledger refuses it: it stays, says why in metrics and API, keeps what can be kept, and goes on."""
 
-import json
 import urllib.error
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,12 +15,12 @@ from ledger.verify import verify
 from tests.controller.agent_server import Agent
 from tests.integration.agent_process import AgentProcess, eventually, fetch
 from tests.integration.test_books import api_of, ask
+from tests.ledger.newer_delta import commit_newer
 from tests.ledger.store_rig import bucket, hours
 
 SECONDS = 240
 """A claim of a bucket takes 2 s where nothing else runs."""
 HOUR = timedelta(hours=1)
-NEWER = {"protocol": {"minReaderVersion": 99, "minWriterVersion": 99}}
 
 
 def ago(count):
@@ -71,14 +70,6 @@ def page(api):
 def booked(store):
     rows = store.scan(NODE_HOURS).filter(node="node-1", state="final").sort("hour_utc").collect()
     return [hour.strftime("%Y-%m-%dT%H:%M:%SZ") for hour in rows["hour_utc"]]
-
-
-def newer(folder, table):
-    """A commit upon a table that asks for a newer Delta."""
-    log = folder / table / "_delta_log"
-    commit = log / f"{len(list(log.glob('*.json'))):020}.json"
-    commit.write_text(json.dumps(NEWER) + "\n")
-    return commit
 
 
 NO_PERMISSION = "no permission: allow s3:GetObject, PutObject, DeleteObject and ListBucket"
@@ -133,7 +124,7 @@ def test_a_ledger_of_the_other_kind_is_refused_at_once_though_another_keeps_it(t
 def test_a_table_of_a_newer_version_is_told_at_the_start_and_the_rest_is_served(tmp_path, agent):
     ledger = tmp_path / "books/ledger"
     Store(str(ledger)).claim_epoch()
-    commit = newer(ledger, "cost")
+    commit = commit_newer(ledger / "cost")
     with controller(tmp_path, agent) as (_, api):
         eventually("the claim is refused", lambda: failed(api, "claim", NEWER_DELTA), SECONDS, every=0.2)
         assert job(api, "pull")["runs"] == 0
@@ -148,7 +139,7 @@ def test_a_table_that_becomes_a_newer_versions_stops_what_touches_it_alone(tmp_p
         eventually("the hour is booked", lambda: booked(store), SECONDS, every=0.2)
         eventually("its cost is", lambda: up(api, "cost"), SECONDS, every=0.2)
         before = booked(store)
-        commit = newer(tmp_path / "books/ledger", "cost")
+        commit = commit_newer(tmp_path / "books/ledger/cost")
         agent.close(ago(2))
         for name in ("pull", "look"):
             eventually(f"{name} is refused", lambda name=name: failed(api, name, NEWER_DELTA), SECONDS, every=0.2)

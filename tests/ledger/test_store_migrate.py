@@ -1,6 +1,5 @@
 """Tables of another age: older ones become ours whole or not at all, newer ones are refused unharmed."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from ledger.store_errors import NewerTable, StoreError
 from ledger.store_migrate import SCHEMA, Migrations, schema_of
 from ledger.tables import NODE_HOURS, USAGE, Table
 from tests.ledger import duck
+from tests.ledger.newer_delta import commit_newer
 from tests.ledger.store_rig import HOUR_5, HOUR_6, hours
 
 OLD = Table("bricks", pl.Schema({"day": pl.Date, "node": pl.String, "cents": pl.Int64}), key=("node",))
@@ -125,9 +125,8 @@ def test_an_older_wattledger_does_not_take_the_leadership_from_a_newer_one(root)
 )
 def test_a_newer_delta_is_refused_and_left_alone(tmp_path, protocol):
     store = Store(str(tmp_path), tables=[NODE_HOURS])
-    version = store.append(NODE_HOURS, hours((HOUR_5, "a", 1)))
-    log = tmp_path / "node_hours" / "_delta_log"
-    (log / f"{version + 1:020}.json").write_text(json.dumps({"protocol": protocol}) + "\n")
+    store.append(NODE_HOURS, hours((HOUR_5, "a", 1)))
+    log = commit_newer(tmp_path / "node_hours", protocol).parent
     before = sorted(path.name for path in log.iterdir())
     for attempt in (
         lambda: store.append(NODE_HOURS, hours((HOUR_6, "a", 1))),
