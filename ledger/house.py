@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 
 from ledger.rolldays import closed_before, roll_days
 from ledger.store import Store
@@ -50,12 +51,15 @@ def keep_house(
         StoreError: tables could not be kept, with the reason of each; all others were.
     """
     done, wrong = Kept(), dict[str, StoreError]()
-    closed_after = timedelta(days=closed_after_days)
+
+    @cache
+    def closed() -> date | None:
+        bills, closed_after = store.scan(BILLS).collect(), timedelta(days=closed_after_days)
+        return closed_before(bills, now=now, after_days=roll_after_days, closed_after=closed_after)
 
     def roll(table: Table) -> None:
-        bills = store.scan(BILLS).collect()
-        closed = closed_before(bills, now=now, after_days=roll_after_days, closed_after=closed_after)
-        done.rolled_days += 0 if closed is None else roll_days(store, table, closed=closed)
+        before = closed()
+        done.rolled_days += 0 if before is None else roll_days(store, table, closed=before)
 
     def tidy(table: Table) -> None:
         if store.version(table) is not None:

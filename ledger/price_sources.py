@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
-from typing import Protocol
+from typing import Final, Protocol
 
 from collectors.cloud_metadata import CloudIdentity
 from collectors.errors import Misconfigured
@@ -17,6 +17,12 @@ from collectors.price_list import ANY, PriceRow
 from collectors.readings import DeviceFacts
 from ledger.price import CapacityType, Price, gpu_shares, nano_usd
 from ledger.price_settings import InstancePrice, NodePrice, PriceSettings
+
+SPOT_NOTE: Final = "the node is spot, its price is not known: this is the on-demand list price"
+UNSAID_NOTE: Final = "the node did not say whether it is spot"
+OTHER_NOTE: Final = "the node is not on demand: this is the on-demand list price, what was paid is in the bill"
+ESTIMATE_KINDS: Final = {SPOT_NOTE: "~spot", UNSAID_NOTE: "~unsaid", OTHER_NOTE: "~other"}
+"""An estimate's id has one of these, so that it is not that of the same price where it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +40,14 @@ class Offer:
     estimate: bool = False
     note: str = ""
     kind: str = ""
-    """What makes it an estimate, in short: tells its id from that of the same price where it is none."""
+    """What makes it an estimate, in short; see :data:`ESTIMATE_KINDS`."""
     repeats: bool = False
     """A node may hold more than ``gpus`` of them, each set at this price."""
+
+    @property
+    def label(self) -> str:
+        """What its ids begin with."""
+        return f"{self.source}/{self.what}/{self.capacity_type}{self.kind}@{self.as_of.isoformat()}"
 
     def share(self, gpu_index: int) -> Price | None:
         """The price of the GPU at this place in the node; ``None`` past the GPUs that the offer pays for."""
@@ -44,7 +55,7 @@ class Offer:
             return None
         nano = gpu_shares(self.nano_usd_per_hour, self.gpus)[gpu_index % self.gpus]
         return Price(
-            price_id=f"{self.source}/{self.what}/{self.capacity_type}@{self.as_of.isoformat()}={nano}n",
+            price_id=f"{self.label}={nano}n",
             nano_usd_per_gpu_hour=nano,
             source=self.source,
             as_of=self.as_of,
@@ -156,14 +167,12 @@ class BundledInstancePrices:
 
     def _describe(self, row: PriceRow) -> Offer:
         notes: list[str] = []
-        kind = ""
         node = self._identity.capacity_type if self._identity else None
         if node == "spot" and row.capacity_type != "spot":
-            notes.append("the node is spot, its price is not known: this is the on-demand list price")
-            kind = "~spot"
+            notes.append(SPOT_NOTE)
         if node is None:
-            notes.append("the node did not say whether it is spot")
-            kind = "~unsaid"
+            notes.append(UNSAID_NOTE)
+        kind = "".join(map(ESTIMATE_KINDS.__getitem__, notes))
         if row.region != self._region:
             where = "a region that the list does not name" if row.region == ANY else row.region
             notes.append(f"the list has no price for {self._region}: this is that of {where}")

@@ -18,7 +18,16 @@ from ledger.price import gpu_shares
 from ledger.price_live import ON_DEMAND_SOURCE, SERIES, SPOT_SOURCE, in_force
 from ledger.price_live_settings import LivePriceSettings
 from ledger.price_settings import PriceSettings
-from ledger.price_sources import BundledInstancePrices, ConfiguredPrices, MarketMedian, Offer
+from ledger.price_sources import (
+    ESTIMATE_KINDS,
+    OTHER_NOTE,
+    SPOT_NOTE,
+    UNSAID_NOTE,
+    BundledInstancePrices,
+    ConfiguredPrices,
+    MarketMedian,
+    Offer,
+)
 from ledger.tables import PRICES, conform
 
 PRICED = {
@@ -35,10 +44,6 @@ PRICED = {
 
 _KEY = ("_own", "provider", "region", "instance_type", "capacity_type", "gpu_model", "gpu_count", "_total")
 _KIND = (*_KEY, "hour_utc", "zone", "_before")
-_SPOT_NOTE = "the node is spot, its price is not known: this is the on-demand list price"
-_UNSAID_NOTE = "the node did not say whether it is spot"
-_OTHER_NOTE = "the node is not on demand: this is the on-demand list price, what was paid is in the bill"
-_ESTIMATES = {_SPOT_NOTE: "~spot", _UNSAID_NOTE: "~unsaid", _OTHER_NOTE: "~other"}
 _OFFER = {
     "label": pl.String,
     "nano": pl.Int64,
@@ -129,11 +134,11 @@ def _live(placed: pl.LazyFrame, spot: pl.LazyFrame, on_demand: pl.LazyFrame) -> 
     )
     note = (
         pl.when(is_spot)
-        .then(pl.lit(_SPOT_NOTE))
+        .then(pl.lit(SPOT_NOTE))
         .when(pl.col("capacity_type") == "")
-        .then(pl.lit(_UNSAID_NOTE))
+        .then(pl.lit(UNSAID_NOTE))
         .when(pl.col("capacity_type") != "on_demand")
-        .then(pl.lit(_OTHER_NOTE))
+        .then(pl.lit(OTHER_NOTE))
         .otherwise(pl.lit(""))
     )
     estimate = ~pl.col("capacity_type").is_in(["on_demand", "reserved"])
@@ -151,7 +156,7 @@ def _live_offer(capacity: str, note: pl.Expr, estimate: pl.Expr) -> pl.Expr:
     )
     moment = pl.col("live_since").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     # an estimate's id is not that of the same price where it is none, nor another estimate's
-    known = note.replace_strict(_ESTIMATES, default="", return_dtype=pl.String)
+    known = note.replace_strict(ESTIMATE_KINDS, default="", return_dtype=pl.String)
     kind = pl.lit(f"/{capacity}") + pl.when(estimate | (note == "")).then(known).otherwise(pl.lit("~reserved"))
     offer = pl.struct(
         pl.concat_str("live_source", pl.lit("/"), where, kind, pl.lit("@"), moment).alias("label"),
@@ -263,7 +268,7 @@ def _offer(offer: Offer | None, place: dict[str, object], count: int) -> dict[st
         sets, more = divmod(count, offer.gpus)
         nano = sets * nano + sum(gpu_shares(nano, offer.gpus)[:more])
     return {
-        "label": f"{offer.source}/{offer.what}/{offer.capacity_type}{offer.kind}@{offer.as_of.isoformat()}",
+        "label": offer.label,
         "nano": nano,
         "source": offer.source,
         "as_of": offer.as_of,

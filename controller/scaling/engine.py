@@ -355,13 +355,10 @@ class Engine:
         record = step.record or record_or_none(task.lever)
         if record is None:
             return
-        if step.action == "down":
-            reverts = record.reverts if record.window == task.wish.window else 0
-            self._downs[ref] = Standing(task.wish.window, reverts + 1, record.at)
-        elif record.restoring is not None:
+        if step.action == "down" or record.restoring is not None:
             self._downs[ref] = standing_of(record)
-            if step.action == "restore":
-                self._brought_back[ref] = record.restoring
+        if step.action == "restore" and record.restoring is not None:
+            self._brought_back[ref] = record.restoring
 
     def _take_former(self) -> None:
         """What this process did tells more than a record, which tells more than the audit table."""

@@ -11,6 +11,7 @@ from tests.controller.scaling.engine_rig import INSIDE
 from tests.controller.scaling.restart_rig import LLAMA, House
 
 HOUR = timedelta(hours=1)
+unseen = pytest.mark.parametrize("state", [{"synced": False}, {"forbidden": True, "error": "403 Forbidden"}])
 
 
 def told(house, reason):
@@ -22,7 +23,7 @@ def follow(house, **state):
         house.view.attach(kind, SimpleNamespace(state=FollowState(**{"synced": True, **state})), "v1")
 
 
-@pytest.mark.parametrize("state", [{"synced": False}, {"forbidden": True, "error": "403 Forbidden"}])
+@unseen
 def test_of_a_kind_that_is_listed_anew_or_may_not_be_seen_nothing_was_deleted(tmp_path, state):
     house = House(str(tmp_path))
     house.at(INSIDE)
@@ -32,7 +33,7 @@ def test_of_a_kind_that_is_listed_anew_or_may_not_be_seen_nothing_was_deleted(tm
     assert [row for row in house.rows if row["result"] == "gone"] == []
 
 
-@pytest.mark.parametrize("state", [{"synced": False}, {"forbidden": True, "error": "403 Forbidden"}])
+@unseen
 def test_what_went_while_nobody_could_see_its_kind_is_told_once_it_can_be_seen(tmp_path, state):
     house = House(str(tmp_path))
     house.at(INSIDE)
@@ -45,7 +46,7 @@ def test_what_went_while_nobody_could_see_its_kind_is_told_once_it_can_be_seen(t
     assert [row["reason"] for row in house.rows if row["result"] == "gone"] == ["it was deleted while it was down"]
 
 
-@pytest.mark.parametrize("state", [{"synced": False}, {"forbidden": True, "error": "403 Forbidden"}])
+@unseen
 def test_what_came_back_before_it_went_unseen_was_not_deleted_while_it_was_down(tmp_path, state):
     house = House(str(tmp_path))
     follow(house)
